@@ -1,0 +1,163 @@
+package op
+
+import "trainer/core/abi"
+
+// Backprop carries reverse-mode differentiation through one graph: the gradient of
+// every value met so far, and the accumulators of the trained states.
+type Backprop struct {
+	*Builder
+	trained map[*Value]*Value // state -> its gradient accumulator
+	needs   map[*Value]bool   // roots whose gradient is wanted
+	grads   map[*Value]*grad  // by root
+}
+
+// grad is the gradient of one root. covered counts the elements written so far:
+// slices of a root receive one contribution each, a whole root any number.
+type grad struct {
+	root    *Value
+	covered int64
+}
+
+// NewBackprop prepares the backward pass of b's graph. trained maps each trained
+// state to the state its gradient is added to.
+func NewBackprop(b *Builder, trained map[*Value]*Value) *Backprop {
+	w := &Backprop{Builder: b, trained: trained, needs: map[*Value]bool{}, grads: map[*Value]*grad{}}
+	for s := range trained {
+		w.needs[s.Root] = true
+	}
+	for _, n := range b.Graph.Nodes {
+		if w.anyNeeds(n.In) && MustLookup(n.Op).Backward != nil {
+			for _, o := range n.Out {
+				if o != nil {
+					w.needs[o.Root] = true
+				}
+			}
+		}
+	}
+	return w
+}
+
+func (w *Backprop) anyNeeds(vs []*Value) bool {
+	for _, v := range vs {
+		if w.Needs(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// Needs reports whether a gradient of v is wanted.
+func (w *Backprop) Needs(v *Value) bool { return v != nil && w.needs[v.Root] }
+
+// Accumulator is the state that collects the gradient of a trained state, or nil.
+func (w *Backprop) Accumulator(v *Value) *Value {
+	if v == nil {
+		return nil
+	}
+	return w.trained[v]
+}
+
+// Grad is the gradient of v as collected so far, or nil.
+func (w *Backprop) Grad(v *Value) *Value {
+	g := w.grads[v.Root]
+	if g == nil {
+		return nil
+	}
+	if g.covered != v.Root.Count() {
+		panic("op: the gradient of " + v.Root.Name + " is only partly written")
+	}
+	return v.Like(g.root)
+}
+
+// Seed starts the backward pass: dv is the gradient of the root v.
+func (w *Backprop) Seed(v, dv *Value) { w.grads[v] = &grad{root: dv, covered: v.Count()} }
+
+// Dest is where a node writes its contribution to v's gradient; call Done with it
+// after the node was emitted. It is nil where no gradient of v is wanted.
+func (w *Backprop) Dest(v *Value) *Value {
+	if !w.Needs(v) {
+		return nil
+	}
+	g := w.grads[v.Root]
+	if g == nil {
+		g = &grad{root: w.Like("d."+v.Root.Name, v.Root)}
+		w.grads[v.Root] = g
+	}
+	if g.covered+v.Count() > v.Root.Count() {
+		return w.Like("d."+v.Root.Name, v)
+	}
+	g.covered += v.Count()
+	return v.Like(g.root)
+}
+
+// Done adds the contribution that Dest could not place because another was there
+// first. The sum is a new value: transients are written once.
+func (w *Backprop) Done(v, dest *Value) {
+	if dest == nil {
+		return
+	}
+	g := w.grads[v.Root]
+	if dest.Root == g.root {
+		return
+	}
+	if v.Count() != v.Root.Count() {
+		panic("op: a second gradient of a slice of " + v.Root.Name)
+	}
+	sum := w.Like("d."+v.Root.Name, g.root)
+	w.Binary(abi.BinaryAdd, sum, g.root, dest.Reshape(g.root.Shape...))
+	g.root = sum
+}
+
+// Pass makes dv, a whole value, the gradient of v, or adds it to what is there: the
+// backward of a residual, which computes nothing.
+func (w *Backprop) Pass(v, dv *Value) {
+	if !w.Needs(v) {
+		return
+	}
+	if w.grads[v.Root] == nil && v.Count() == v.Root.Count() && !dv.IsView() {
+		w.Seed(v.Root, dv)
+		return
+	}
+	dest := w.Dest(v)
+	w.Copy(dest, dv)
+	w.Done(v, dest)
+}
+
+// Take returns the gradient of the root v and forgets it, for ops that fold it into
+// their own result; nil if there is none.
+func (w *Backprop) Take(v *Value) *Value {
+	if v == nil || v.IsView() || w.grads[v] == nil {
+		return nil
+	}
+	d := w.Grad(v)
+	delete(w.grads, v)
+	return d
+}
+
+// Run emits the backward of all nodes in reverse order.
+func (w *Backprop) Run(nodes []*Node) {
+	w.Phase = Backward
+	for i := len(nodes) - 1; i >= 0; i-- {
+		n := nodes[i]
+		f := MustLookup(n.Op)
+		if f.Backward == nil || !w.reached(n) {
+			continue
+		}
+		w.Block = n.Block
+		f.Backward(w, n)
+	}
+	w.Block = -1
+}
+
+// reached reports whether n lies between a trained state and the seed.
+func (w *Backprop) reached(n *Node) bool {
+	if !w.anyNeeds(n.In) {
+		return false
+	}
+	for _, o := range n.Out {
+		if o != nil && w.grads[o.Root] != nil {
+			return true
+		}
+	}
+	return false
+}

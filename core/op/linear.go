@@ -1,0 +1,144 @@
+package op
+
+import "trainer/core/abi"
+
+// Adapter is a LoRA pair on one projection: A [r,K], B [N,r], Scale = alpha/r.
+// (Hu et al. 2021)
+type Adapter struct {
+	A, B  *Value
+	Scale float64
+}
+
+// Projection is one weight of a linear with what hangs on it.
+type Projection struct {
+	Weight  *Weight
+	Bias    *Value   // [N] or nil
+	Adapter *Adapter // or nil
+}
+
+func (p Projection) rank() int64 {
+	if p.Adapter == nil {
+		return 0
+	}
+	return p.Adapter.A.Shape[0]
+}
+
+// Linear is the attribute of the four linear ops.
+type Linear struct {
+	Compute     abi.DType
+	KeepScale   float64 // 1/(1-p) where a dropout mask is given
+	Projections []Projection
+}
+
+// Bytes encodes the header and one trainer_projection each.
+func (a Linear) Bytes() []byte {
+	out := abi.AttrBytes(abi.AttrLinear{NProjections: uint32(len(a.Projections)), Compute: uint32(a.Compute), KeepScaleBits: f32(a.KeepScale)})
+	for _, p := range a.Projections {
+		e := abi.Projection{OutFeatures: p.Weight.Out, InFeatures: p.Weight.In, Rank: uint32(p.rank()), Format: p.Weight.Format}
+		if p.Adapter != nil {
+			e.ScaleBits = f32(p.Adapter.Scale)
+		}
+		out = append(out, abi.AttrBytes(e)...)
+	}
+	return out
+}
+
+// WithCompute implements the precision pass's setting.
+func (a Linear) WithCompute(d abi.DType) Attr { a.Compute = orElse(a.Compute, d); return a }
+
+// Width is the sum of the projections' output features, Rank that of their ranks.
+func (a Linear) Width() (n int64) {
+	for _, p := range a.Projections {
+		n += p.Weight.Out
+	}
+	return n
+}
+
+// Rank is the sum of the adapters' ranks; 0 without adapters.
+func (a Linear) Rank() (r int64) {
+	for _, p := range a.Projections {
+		r += p.rank()
+	}
+	return r
+}
+
+// Linear applies projections to one x [T,K]: y [T, sum N], side by side. mask is the
+// adapters' dropout mask or nil.
+func (b *Builder) Linear(a Linear, x, mask *Value) *Value {
+	y := b.Value(a.Projections[0].Weight.Name+".y", Activation, x.Shape[0], a.Width())
+	var u *Value
+	if a.Rank() > 0 {
+		u = b.Value("u", Activation, x.Shape[0], a.Rank())
+	}
+	in := vals(x, mask)
+	for _, p := range a.Projections {
+		in = append(in, p.Weight.Operands[:]...)
+		in = append(in, p.Bias)
+		in = append(in, p.adapterValues()...)
+	}
+	b.Node(abi.OpLinear, a, vals(y, u), in)
+	return y
+}
+
+func (p Projection) adapterValues() []*Value {
+	if p.Adapter == nil {
+		return vals(nil, nil)
+	}
+	return vals(p.Adapter.A, p.Adapter.B)
+}
+
+func backwardLinear(w *Backprop, n *Node) {
+	a, x, mask := n.Attr.(Linear), n.In[0], n.In[1]
+	dy, u := w.Grad(n.Out[0]), n.Out[1]
+	v := w.linearGradInput(a, x, mask, dy)
+	w.linearGradWeight(a, x, dy)
+	if a.Rank() > 0 {
+		w.linearGradAdapter(a, x, mask, u, v, dy)
+	}
+}
+
+// linearGradInput emits dx where it is wanted, and v [T, sum r] where there are adapters.
+func (w *Backprop) linearGradInput(a Linear, x, mask, dy *Value) *Value {
+	rest := w.Take(x)
+	dx := w.Dest(x)
+	var v *Value
+	if a.Rank() > 0 {
+		v = w.Value("v", Activation, dy.Shape[0], a.Rank())
+	}
+	if dx == nil && v == nil {
+		return nil
+	}
+	in := vals(dy, mask, rest)
+	for _, p := range a.Projections {
+		in = append(in, p.Weight.Operands[:]...)
+		in = append(in, p.adapterValues()...)
+	}
+	w.Node(abi.OpLinearGradInput, a, vals(dx, v), in)
+	w.Done(x, dx)
+	return v
+}
+
+func (w *Backprop) linearGradWeight(a Linear, x, dy *Value) {
+	var out []*Value
+	wanted := false
+	for _, p := range a.Projections {
+		dw, db := w.Accumulator(p.Weight.Dense()), w.Accumulator(p.Bias)
+		wanted = wanted || dw != nil || db != nil
+		out = append(out, dw, db)
+	}
+	if wanted {
+		w.Node(abi.OpLinearGradWeight, a, out, vals(dy, x))
+	}
+}
+
+func (w *Backprop) linearGradAdapter(a Linear, x, mask, u, v, dy *Value) {
+	var out []*Value
+	for _, p := range a.Projections {
+		if p.Adapter == nil {
+			out = append(out, nil, nil)
+			continue
+		}
+		out = append(out, w.Accumulator(p.Adapter.A), w.Accumulator(p.Adapter.B))
+	}
+	w.Node(abi.OpLinearGradAdapter, a, out, vals(dy, x, mask, u, v))
+}

@@ -1,0 +1,38 @@
+package op
+
+import "trainer/core/abi"
+
+// Draw is where a program takes random numbers from: one row of coordinates per token,
+// and what changes from step to step.
+type Draw struct {
+	Samples   *Value // i32 [T], the record a row belongs to
+	Positions *Value // i32 [T], the position in it
+	Seed      *Value // i32 [2]
+	Step      *Value // i32 [1], the optimizer step
+}
+
+func (d Draw) values() []*Value { return vals(d.Samples, d.Positions, d.Seed, d.Step) }
+
+// Random emits dst f32 [T,F], uniform in [0,1), by Philox at the header's coordinates.
+func (b *Builder) Random(dst *Value, site Site, d Draw) {
+	b.Node(abi.OpRandom, Random{Site: site}, vals(dst), d.values())
+}
+
+// DropoutMask is the attribute of OpDropoutMask: a bit is set with probability 1 - P.
+type DropoutMask struct {
+	Site     Site
+	P        float64
+	Features int64
+}
+
+// Bytes encodes the attribute.
+func (a DropoutMask) Bytes() []byte {
+	return abi.AttrBytes(abi.AttrDropoutMask{SiteLo: uint32(a.Site), SiteHi: uint32(a.Site >> 32), PBits: f32(a.P), Features: a.Features})
+}
+
+// DropoutMask makes the mask u8 [T, ceil(features/8)] of a site.
+func (b *Builder) DropoutMask(site Site, p float64, features int64, d Draw) *Value {
+	mask := b.Fixed("mask", abi.U8, d.Samples.Shape[0], (features+7)/8)
+	b.Node(abi.OpDropoutMask, DropoutMask{Site: site, P: p, Features: features}, vals(mask), d.values())
+	return mask
+}
