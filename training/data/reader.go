@@ -61,7 +61,7 @@ func openRegular(path string) (*os.File, error) {
 
 // readRecords is ReadRecords on an open file.
 func readRecords(in io.Reader, file, format string, limit int, yield func(Record) error) error {
-	r := &reader{in: bufio.NewReaderSize(in, 1<<16), file: file, next: Position{1, 1}}
+	r := newReader(in, file)
 	next := r.nextInArray
 	if format == JSONL {
 		next = r.nextLine
@@ -92,6 +92,11 @@ type reader struct {
 	at     Position // of the byte read last
 	next   Position // of the byte to come
 	inside bool     // behind the opening bracket of the array
+	limit  int      // bytes of a record
+}
+
+func newReader(in io.Reader, file string) *reader {
+	return &reader{in: bufio.NewReaderSize(in, 1<<16), file: file, next: Position{1, 1}, limit: maxRecordBytes}
 }
 
 // skipMark skips a UTF-8 byte order mark and refuses those of UTF-16.
@@ -133,7 +138,7 @@ func (r *reader) line() ([]byte, error) {
 	for {
 		part, err := r.in.ReadSlice('\n')
 		line = append(line, part...)
-		if len(line) > maxRecordBytes {
+		if len(line) > r.limit {
 			return nil, r.tooLong()
 		}
 		if err == nil || err == io.EOF {
@@ -181,7 +186,7 @@ func (r *reader) nextInArray() ([]byte, Position, error) {
 func (r *reader) object() ([]byte, error) {
 	text, open := []byte{'{'}, []byte{'}'}
 	inString, escaped := false, false
-	for len(text) < maxRecordBytes {
+	for len(text) < r.limit {
 		c, err := r.read()
 		if err == io.EOF {
 			return text, nil
@@ -269,7 +274,7 @@ func (r *reader) unexpected(c byte, want, remedy string) error {
 
 func (r *reader) tooLong() error {
 	return &fault.Error{Kind: fault.Files, Where: r.file, Field: r.at.String(), Found: "a longer record",
-		Want: fmt.Sprintf("at most %d MiB", maxRecordBytes>>20), Remedy: "split the record"}
+		Want: fmt.Sprintf("at most %d bytes", r.limit), Remedy: "split the record"}
 }
 
 func (r *reader) readFault(err error) error {

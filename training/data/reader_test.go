@@ -141,14 +141,20 @@ func (e *endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestRecordTooLong(t *testing.T) {
-	for format, start := range map[string]string{JSONL: `{"a":"`, JSON: `[{"a":"`} {
-		in := &endless{}
-		err := readRecords(io.MultiReader(strings.NewReader(start), in), "f", format, 0, func(Record) error { return nil })
-		assert.ErrorContains(t, err, "f: line 1")
-		assert.ErrorContains(t, err, "found a longer record, expected at most 64 MiB")
-		assert.Less(t, in.given, maxRecordBytes+1<<20)
-	}
+func TestLineTooLong(t *testing.T) {
+	in := &endless{}
+	err := readRecords(io.MultiReader(strings.NewReader("{}\n{\"a\":\""), in), "f", JSONL, 0, func(Record) error { return nil })
+	assert.EqualError(t, err, "f: line 2, column 1: found a longer record, expected at most 67108864 bytes; split the record")
+	assert.Less(t, in.given, maxRecordBytes+1<<20)
+}
+
+func TestObjectTooLong(t *testing.T) {
+	in := &endless{}
+	r := newReader(io.MultiReader(strings.NewReader("[\n{\"a\":\""), in), "f")
+	r.limit = 1000
+	_, _, err := r.nextInArray()
+	assert.EqualError(t, err, "f: line 2, column 1000: found a longer record, expected at most 1000 bytes; split the record")
+	assert.Less(t, in.given, 1<<17)
 }
 
 // TestBrokenLineIsNamed breaks each of many records in turn.
