@@ -25,6 +25,11 @@ const (
 // JSON, JSONL, or "" for what the file name says. Every other error is a
 // *fault.Error with the file and, inside it, the line.
 func ReadRecords(path, format string, limit int, yield func(Record) error) error {
+	f, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
 	if format == "" {
 		format = strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
 	}
@@ -32,11 +37,6 @@ func ReadRecords(path, format string, limit int, yield func(Record) error) error
 		return &fault.Error{Kind: fault.Files, Where: path, Found: fmt.Sprintf("the format %q", format),
 			Want: "json (an array of objects) or jsonl (an object a line)", Remedy: "rename or convert the file"}
 	}
-	f, err := openRegular(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
 	return readRecords(f, path, format, limit, yield)
 }
 
