@@ -44,7 +44,8 @@ type Value struct {
 	Stride []int64 // elements
 	Offset int64   // elements from the root's start
 	Root   *Value  // itself for a root
-	Bytes  int64   // Param: byte offset in the params block; else unused
+	Param  int64   // byte offset in the params block, for Kind Param
+	Keep   bool    // a checkpoint: recompute never drops it
 }
 
 // NewValue makes a root with contiguous storage.
@@ -57,7 +58,7 @@ func NewValue(name string, kind Kind, role Role, dtype abi.DType, shape ...int64
 // NewParam makes a scalar at a byte offset of the params block.
 func NewParam(name string, dtype abi.DType, offset int64, shape ...int64) *Value {
 	v := NewValue(name, Param, Fixed, dtype, shape...)
-	v.Bytes = offset
+	v.Param = offset
 	return v
 }
 

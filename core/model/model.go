@@ -1,0 +1,63 @@
+package model
+
+import "trainer/core/op"
+
+// Part is what a parameter is in the network.
+type Part uint8
+
+const (
+	Projection Part = iota // a matrix inside a block: may be quantised and adapted
+	Norm                   // a vector
+	Embedding              // the token table [vocab, hidden]; also the head where tied
+	Head                   // the output matrix [vocab, hidden]
+)
+
+// Spec is one parameter under its checkpoint name.
+type Spec struct {
+	Name  string
+	Part  Part
+	Shape []int64
+}
+
+// Count is the number of elements.
+func (s Spec) Count() int64 {
+	n := int64(1)
+	for _, d := range s.Shape {
+		n *= d
+	}
+	return n
+}
+
+// Tokens are Batch rows of Seq tokens, flattened to T = Batch*Seq, as program inputs.
+type Tokens struct {
+	Batch, Seq int64
+	IDs        *op.Value // i32 [T]
+	Draw       op.Draw   // positions and what random numbers depend on
+}
+
+// Weights gives a model its parameters while it emits its forward.
+type Weights interface {
+	// Vector is a parameter of one dimension, Table the embedding [vocab, hidden].
+	Vector(name string) *op.Value
+	Table(name string) *op.Value
+	// Linear applies the projections named to x [T,K] and returns their outputs side by
+	// side, with whatever adapters hang on them.
+	Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...string) *op.Value
+	// Constant is a table of the model's own, f32 [len(data)].
+	Constant(name string, data []float32) *op.Value
+}
+
+// Model is a decoder-only language model as ops.
+type Model interface {
+	// Specs lists every parameter in checkpoint order.
+	Specs() []Spec
+	// Forward emits the body: token ids to the normalised hidden state [T,H]. Nodes of layer
+	// i carry Block i.
+	Forward(b *op.Builder, t Tokens, w Weights) *op.Value
+	// Head names the output matrix: its own, or the embedding where tied.
+	Head() string
+	// Layers, Hidden and Vocab are the sizes programs are built from.
+	Layers() int
+	Hidden() int64
+	Vocab() int64
+}

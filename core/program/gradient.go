@@ -1,0 +1,14 @@
+package program
+
+import "trainer/core/op"
+
+// Gradient appends the backward of the graph's nodes. seed maps values to their
+// gradients; trained maps each trained state to the accumulator it is added to. Nothing
+// is computed for a state that is not trained.
+func Gradient(b *op.Builder, nodes []*op.Node, seed, trained map[*op.Value]*op.Value) {
+	w := op.NewBackprop(b, trained)
+	for v, dv := range seed {
+		w.Seed(v, dv)
+	}
+	w.Run(nodes)
+}

@@ -1,0 +1,232 @@
+package session
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"trainer/core/abi"
+	"trainer/core/op"
+	"trainer/core/plugin"
+	"trainer/core/program"
+	"trainer/fault"
+)
+
+// The slots of every list. States follow.
+const (
+	slotArena uint32 = iota
+	slotInputs
+	slotOutputs
+	slotState
+)
+
+// ring is the number of staging slots: the host may prepare one micro-batch while the
+// device works on another.
+const ring = 2
+
+// plansKept is how many plans live at a time; the least recently used goes.
+const plansKept = 24
+
+// Session is one device with the memory of one run.
+type Session struct {
+	device   *plugin.Device
+	queue    *plugin.Queue
+	timeline *plugin.Timeline
+	clock    uint64 // last value the timeline was asked to reach
+	align    int64
+	params   uint32
+
+	answers  map[abi.OpQuery]bool
+	composed map[string]bool
+	native   map[string]bool
+
+	slots     []int64                       // bytes of each slot
+	states    map[*op.Value]program.Address // where states live
+	serial    uint64
+	workspace int64
+	planSizes []int64 // of every list compiled
+	plans     []*part // with a plan, least recently used first
+
+	buffers  []*plugin.Buffer // one a slot, after Allocate
+	bindings []plugin.Binding
+	scratch  *plugin.Buffer // workspace
+	staging  [ring]stage
+	next     int
+	loader   *plugin.Buffer
+}
+
+// Open prepares a device. paramsBytes is the size of the params block of every run.
+func Open(device *plugin.Device, paramsBytes int) (*Session, error) {
+	queue, err := device.NewQueue(abi.QueueCompute)
+	if err != nil {
+		return nil, err
+	}
+	timeline, err := device.NewTimeline(0)
+	if err != nil {
+		return nil, err
+	}
+	return &Session{device: device, queue: queue, timeline: timeline, align: max(64, int64(device.Info().Alignment)),
+		params: uint32(paramsBytes), answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
+		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}, nil
+}
+
+// Place decides where states live. Dtypes must be assigned. States placed together
+// share buffers up to the device's largest.
+func (s *Session) Place(states []*op.Value) error {
+	limit := int64(s.device.Info().BufferMax)
+	for _, v := range states {
+		if _, ok := s.states[v]; ok {
+			continue
+		}
+		bytes := roundUp(program.Bytes(v), s.align)
+		if bytes > limit {
+			return fault.New(fault.Device, "%s needs %d bytes, but the device's largest buffer is %d", v.Name, bytes, limit)
+		}
+		last := len(s.slots) - 1
+		if last < int(slotState) || s.slots[last]+bytes > min(limit, stateBuffer) && s.slots[last] > 0 {
+			s.slots = append(s.slots, 0)
+			last++
+		}
+		s.states[v] = program.Address{Slot: uint32(last), Offset: s.slots[last]}
+		s.slots[last] += bytes
+	}
+	return nil
+}
+
+// stateBuffer is where a new state buffer is begun.
+const stateBuffer = int64(1) << 32
+
+func roundUp(n, align int64) int64 { return (n + align - 1) / align * align }
+
+// claims asks the backend, once for each kind of node, whether it runs it natively.
+func (s *Session) claims(n *op.Node) (bool, error) {
+	q := program.Query(n)
+	if known, ok := s.answers[q]; ok {
+		return known, nil
+	}
+	answers, err := s.device.QueryOps([]abi.OpQuery{q})
+	if err != nil {
+		return false, err
+	}
+	s.answers[q] = answers[0].Level != abi.LevelNone
+	return s.answers[q], nil
+}
+
+// Ops names the fused ops met so far that the backend runs natively, and those that
+// were composed.
+func (s *Session) Ops() (native, composed []string) { return sorted(s.native), sorted(s.composed) }
+
+// Memory is what a run takes on the device, in bytes, as the backend counts it.
+type Memory struct {
+	States, Arena, Inputs, Staging, Workspace, Plans int64
+}
+
+// Total is the sum.
+func (m Memory) Total() int64 {
+	return m.States + m.Arena + m.Inputs + m.Staging + m.Workspace + m.Plans
+}
+
+// Memory is the plan of everything placed and compiled so far.
+func (s *Session) Memory() Memory {
+	m := Memory{Arena: s.slots[slotArena], Inputs: s.slots[slotInputs] + s.slots[slotOutputs], Workspace: s.workspace, Plans: s.planBytes()}
+	m.Staging = ring*max(s.slots[slotInputs]+s.slots[slotOutputs], s.align) + loaderBytes
+	for _, b := range s.slots[slotState:] {
+		m.States += b
+	}
+	return m
+}
+
+// planBytes is the most that plans take: the largest of those kept.
+func (s *Session) planBytes() (bytes int64) {
+	sizes := slices.Clone(s.planSizes)
+	slices.Sort(sizes)
+	for _, n := range sizes[max(0, len(sizes)-plansKept):] {
+		bytes += n
+	}
+	return bytes
+}
+
+// Allocate obtains the planned memory.
+func (s *Session) Allocate() error {
+	for _, bytes := range s.slots {
+		b, err := s.device.Alloc(abi.MemoryDevice, uint64(max(bytes, s.align)))
+		if err != nil {
+			return err
+		}
+		s.buffers = append(s.buffers, b)
+		s.bindings = append(s.bindings, plugin.Binding{Buffer: b, Bytes: uint64(max(bytes, s.align))})
+	}
+	if s.workspace > 0 {
+		var err error
+		if s.scratch, err = s.device.Alloc(abi.MemoryDevice, uint64(s.workspace)); err != nil {
+			return err
+		}
+	}
+	for i := range s.staging {
+		if err := s.staging[i].allocate(s); err != nil {
+			return err
+		}
+	}
+	var err error
+	s.loader, err = s.device.Alloc(abi.MemoryStaging, loaderBytes)
+	return err
+}
+
+// submit queues one list or plan and returns the timeline value it ends with.
+func (s *Session) submit(sub plugin.Submit) (uint64, error) {
+	if s.clock > 0 {
+		sub.Waits = []plugin.Point{{Timeline: s.timeline, Value: s.clock}}
+	}
+	s.clock++
+	sub.Signals = []plugin.Point{{Timeline: s.timeline, Value: s.clock}}
+	if s.scratch != nil {
+		sub.Workspace = plugin.Binding{Buffer: s.scratch, Bytes: uint64(s.workspace)}
+	}
+	if err := s.queue.Submit(sub); err != nil {
+		return 0, err
+	}
+	return s.clock, nil
+}
+
+// wait blocks until the timeline reaches value, in bounded waits.
+func (s *Session) wait(value uint64) error {
+	for {
+		err := s.timeline.Wait(value, 10*time.Second)
+		if !plugin.IsTimeout(err) {
+			return err
+		}
+	}
+}
+
+// Sync waits for everything submitted.
+func (s *Session) Sync() error { return s.wait(s.clock) }
+
+// Stats is what the backend counts.
+func (s *Session) Stats() (used, peak int64, err error) {
+	st, err := s.device.Stats()
+	return int64(st.MemoryUsed), int64(st.MemoryPeak), err
+}
+
+// Close gives the device's memory back.
+func (s *Session) Close() error {
+	if err := s.Sync(); err != nil {
+		return fmt.Errorf("close session: %w", err)
+	}
+	return s.device.Close()
+}
+
+// Mark is a state of planning to come back to.
+type Mark struct {
+	slots     []int64
+	workspace int64
+	plans     int
+}
+
+// Mark remembers what is placed and compiled so far.
+func (s *Session) Mark() Mark { return Mark{slices.Clone(s.slots), s.workspace, len(s.planSizes)} }
+
+// Reset forgets programs compiled since a mark; only before Allocate, and only where no
+// state was placed since.
+func (s *Session) Reset(m Mark) {
+	s.slots, s.workspace, s.planSizes = slices.Clone(m.slots), m.workspace, s.planSizes[:m.plans]
+}

@@ -1,0 +1,132 @@
+package training
+
+import (
+	"encoding/binary"
+	"math"
+
+	"trainer/core/op"
+	"trainer/core/session"
+	"trainer/training/data"
+)
+
+// StepResult is what one optimizer step gave.
+type StepResult struct {
+	Loss                     float64 // mean over labelled tokens, or over micro-batches
+	GradNorm                 float64 // L2, before clipping
+	Skipped                  bool    // the gradient was not finite; nothing was changed
+	Tokens, Padded, Labelled int
+}
+
+// Step runs one optimizer step: every micro-batch forward and backward, then the
+// update. step counts from 0.
+func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, error) {
+	var r StepResult
+	for _, b := range batches {
+		r.Tokens += b.Tokens
+		r.Padded += b.Rows * b.Seq
+		r.Labelled += b.Labelled
+	}
+	type pending struct {
+		ticket *session.Ticket
+		loss   *op.Value
+		weight float64
+	}
+	var queue []pending
+	for _, b := range batches {
+		scale := 1 / float64(r.Labelled)
+		if !e.Settings.PerToken {
+			scale = 1 / (float64(b.Labelled) * float64(len(batches)))
+		}
+		t, loss, err := e.micro(b, true, e.params(lr, scale, step))
+		if err != nil {
+			return r, err
+		}
+		queue = append(queue, pending{t, loss, scale})
+	}
+	last, err := e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}})
+	if err != nil {
+		return r, err
+	}
+	for _, p := range queue {
+		out, err := p.ticket.Wait()
+		if err != nil {
+			return r, err
+		}
+		r.Loss += float32At(out[p.loss]) * p.weight
+	}
+	out, err := last.Wait()
+	if err != nil {
+		return r, err
+	}
+	r.GradNorm = float32At(out[e.update.Norm])
+	r.Skipped = binary.LittleEndian.Uint32(out[e.update.Skip]) != 0
+	return r, nil
+}
+
+// Evaluate is the mean loss over the labelled tokens of batches.
+func (e *Engine) Evaluate(batches []data.Batch) (loss float64, labelled int, err error) {
+	var sum float64
+	for _, b := range batches {
+		t, value, err := e.micro(b, false, e.params(0, 1, 0))
+		if err != nil {
+			return 0, 0, err
+		}
+		out, err := t.Wait()
+		if err != nil {
+			return 0, 0, err
+		}
+		sum += float32At(out[value])
+		labelled += b.Labelled
+	}
+	return sum / float64(labelled), labelled, nil
+}
+
+// micro queues one micro-batch: body forward, head, and in training body backward.
+func (e *Engine) micro(b data.Batch, training bool, params []byte) (*session.Ticket, *op.Value, error) {
+	body, err := e.body(shape{int64(b.Rows), int64(b.Seq), training})
+	if err != nil {
+		return nil, nil, err
+	}
+	head, err := e.head(body, int64(b.Labelled))
+	if err != nil {
+		return nil, nil, err
+	}
+	run := session.Run{Params: params, Inputs: tokenInputs(body.Body, b), Parts: []session.Part{{Program: body.program}, {Program: head.program}}}
+	run.Inputs[head.Rows] = padded(b.LabelRows, head.Rows.Count(), -1)
+	run.Inputs[head.Labels] = padded(b.Targets, head.Labels.Count(), data.Ignored)
+	if training {
+		run.Parts = append(run.Parts, session.Part{Program: body.program, Index: 1})
+	}
+	t, err := e.Session.Run(run)
+	return t, head.Loss, err
+}
+
+// tokenInputs are the bytes of a batch's tokens. A row's random numbers are those of
+// its record.
+func tokenInputs(body Body, b data.Batch) map[*op.Value][]byte {
+	samples := make([]int32, 0, b.Rows*b.Seq)
+	for _, s := range b.Samples {
+		for range b.Seq {
+			samples = append(samples, s)
+		}
+	}
+	t := body.Tokens
+	n := t.IDs.Count()
+	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(samples, n, 0)}
+}
+
+// padded encodes values and fills up to n with pad.
+func padded(values []int32, n int64, pad int32) []byte {
+	out := make([]byte, 0, 4*n)
+	for _, v := range values {
+		out = binary.LittleEndian.AppendUint32(out, uint32(v))
+	}
+	for int64(len(out)) < 4*n {
+		out = binary.LittleEndian.AppendUint32(out, uint32(pad))
+	}
+	return out
+}
+
+func float32At(b []byte) float64 {
+	return float64(math.Float32frombits(binary.LittleEndian.Uint32(b)))
+}
