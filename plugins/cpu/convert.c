@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "../../native/list.h"
+
 #define CONVERT(name) name##_scalar
 #include "convert_rows.h"
 
@@ -49,18 +51,4 @@ void store_f32(void *dst, uint32_t dtype, const float *src, int64_t n) {
   }
 }
 
-uint32_t dtype_bytes(uint32_t dtype) {
-  switch (dtype) {
-  case TRAINER_F64:
-  case TRAINER_I64: return 8;
-  case TRAINER_F32:
-  case TRAINER_I32: return 4;
-  case TRAINER_BF16:
-  case TRAINER_F16: return 2;
-  case TRAINER_F8E4M3:
-  case TRAINER_F8E5M2:
-  case TRAINER_U8:
-  case TRAINER_I8: return 1;
-  default: return 0;
-  }
-}
+uint32_t dtype_bytes(uint32_t dtype) { return list_dtype_bytes(dtype); }

@@ -8,6 +8,7 @@
  */
 #include "pool.h"
 
+#include <fenv.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -95,6 +96,7 @@ static void sleep_for_work(struct pool *pool) {
 static void *worker_main(void *arg) {
   struct worker *self = arg;
   struct pool *pool = self->pool;
+  fesetenv(FE_DFL_ENV); /* whatever the opening thread had set */
   while (!atomic_load(&pool->stopping)) {
     int spins = 0;
     while (!has_work(pool) && spins < SPINS) {

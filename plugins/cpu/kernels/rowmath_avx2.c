@@ -1,0 +1,2 @@
+#define ROWMATH rowmath_avx2
+#include "rowmath_rows.h"

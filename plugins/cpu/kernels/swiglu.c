@@ -1,0 +1,67 @@
+/* swiglu.c - SWIGLU and its gradient (Shazeer 2020): y = gate * sigmoid(gate) * up. */
+#include "check.h"
+#include "rowmath.h"
+#include "strided.h"
+
+struct swiglu {
+  const struct call *call;
+  const struct rowmath *math;
+};
+
+static int32_t floats_of_one_shape(const struct call *call, uint32_t n_out, uint32_t n_in, char *text, uint64_t bytes) {
+  if (call->n_out != n_out || call->n_in != n_in) return refuse(text, bytes, TRAINER_INVALID, "swiglu has another number of operands");
+  for (uint32_t i = 0; i < n_out + n_in; i++) {
+    if (!same_shape(&call->out[0], &call->out[i])) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
+    if (!is_float(&call->out[i])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "operands of swiglu must be floats");
+  }
+  return TRAINER_OK;
+}
+
+static int32_t swiglu_check(const struct call *call, char *text, uint64_t bytes) { return floats_of_one_shape(call, 1, 2, text, bytes); }
+
+static void swiglu_row(const void *arg, const struct strided_row *row) {
+  const struct swiglu *swiglu = arg;
+  const struct view *dst = &swiglu->call->out[0], *in = swiglu->call->in;
+  float buffer[3][STRIDED_ROW];
+  const float *gate = row_load(buffer[0], &in[0], row->offset[1], row->step[1], row->n);
+  const float *up = row_load(buffer[1], &in[1], row->offset[2], row->step[2], row->n);
+  float *y = row_target(buffer[2], dst, row->offset[0], row->step[0]);
+  swiglu->math->swiglu(y, gate, up, row->n);
+  row_commit(y, dst, row->offset[0], row->step[0], row->n);
+}
+
+static void swiglu_run(const struct call *call) {
+  struct strided strided;
+  struct swiglu swiglu = {call, rowmath_for(call->isa)};
+  const struct view *views[] = {&call->out[0], &call->in[0], &call->in[1]};
+  strided_make(&strided, views, 3);
+  strided_run(call->pool, &strided, swiglu_row, &swiglu);
+}
+
+const struct kernel kernel_swiglu = {.op = TRAINER_OP_SWIGLU, .name = "swiglu", .check = swiglu_check, .run = swiglu_run};
+
+static int32_t grad_check(const struct call *call, char *text, uint64_t bytes) { return floats_of_one_shape(call, 2, 3, text, bytes); }
+
+static void grad_row(const void *arg, const struct strided_row *row) {
+  const struct swiglu *swiglu = arg;
+  const struct view *out = swiglu->call->out, *in = swiglu->call->in;
+  float buffer[5][STRIDED_ROW];
+  const float *dy = row_load(buffer[0], &in[0], row->offset[2], row->step[2], row->n);
+  const float *gate = row_load(buffer[1], &in[1], row->offset[3], row->step[3], row->n);
+  const float *up = row_load(buffer[2], &in[2], row->offset[4], row->step[4], row->n);
+  float *dgate = row_target(buffer[3], &out[0], row->offset[0], row->step[0]);
+  float *dup = row_target(buffer[4], &out[1], row->offset[1], row->step[1]);
+  swiglu->math->swiglu_grad(dgate, dup, dy, gate, up, row->n);
+  row_commit(dgate, &out[0], row->offset[0], row->step[0], row->n);
+  row_commit(dup, &out[1], row->offset[1], row->step[1], row->n);
+}
+
+static void grad_run(const struct call *call) {
+  struct strided strided;
+  struct swiglu swiglu = {call, rowmath_for(call->isa)};
+  const struct view *views[] = {&call->out[0], &call->out[1], &call->in[0], &call->in[1], &call->in[2]};
+  strided_make(&strided, views, 5);
+  strided_run(call->pool, &strided, grad_row, &swiglu);
+}
+
+const struct kernel kernel_swiglu_grad = {.op = TRAINER_OP_SWIGLU_GRAD, .name = "swiglu_grad", .check = grad_check, .run = grad_run};

@@ -1,0 +1,35 @@
+/* plugin.c - the two exported symbols: the manifest, and the table of entries. */
+#include "backend.h"
+
+TRAINER_EXPORT const char trainer_backend_manifest[] =
+    "{\"name\":\"cpu\",\"version\":\"0.1.0\",\"vendor\":\"trainer\","
+    "\"description\":\"Any processor: scalar, AVX2, AVX-512, AVX-512-BF16 and NEON, chosen at run time\","
+    "\"abi_major\":0,\"abi_minor\":1,\"cpu_features\":[],\"open_seconds\":10}";
+
+/* Absent on purpose: buffer_import (staging memory serves), log_read, get_extension. */
+static const trainer_backend_table table = {
+    .struct_size = sizeof table,
+    .shutdown = cpu_shutdown,
+    .device_count = cpu_device_count,
+    .device_info = cpu_device_info,
+    .device_open = cpu_device_open,
+    .device_close = cpu_device_close,
+    .query_ops = cpu_query_ops,
+    .buffer_alloc = cpu_buffer_alloc,
+    .buffer_free = cpu_buffer_free,
+    .queue_create = cpu_queue_create,
+    .queue_destroy = cpu_queue_destroy,
+    .list_check = cpu_list_check,
+    .submit = cpu_submit,
+    .timeline_create = cpu_timeline_create,
+    .timeline_destroy = cpu_timeline_destroy,
+    .timeline_read = cpu_timeline_read,
+    .timeline_wait = cpu_timeline_wait,
+    .device_stats = cpu_device_stats,
+    .plan_create = cpu_plan_create,
+    .plan_destroy = cpu_plan_destroy,
+};
+
+TRAINER_EXPORT int32_t trainer_backend_query_v1(const trainer_host_info *host, trainer_reply *reply) {
+  return trainer_answer_query(host, reply, &table);
+}

@@ -1,0 +1,277 @@
+/* queue.c - a queue is a ring of jobs and a thread that runs them in order. */
+#include <fenv.h>
+#include <stdlib.h>
+
+#include "backend.h"
+
+#define RING 64u
+
+/* A place in the ring. Its arrays grow to the largest job so far and are kept, so a
+ * steady step allocates nothing. */
+struct job {
+  struct program *program; /* referenced */
+  void *params;
+  uint64_t params_room;
+  struct point *points; /* waits, then signals */
+  uint32_t points_room;
+  uint32_t wait_count;
+  uint32_t signal_count;
+};
+
+struct queue {
+  struct object object;
+  struct pool *pool;
+  pthread_t thread;
+  pthread_mutex_t lock;
+  pthread_cond_t changed;
+  _Atomic uint32_t stopping;
+  uint64_t head; /* jobs begun or done */
+  uint64_t tail; /* jobs submitted */
+  struct job ring[RING];
+};
+
+struct failure {
+  int32_t status;
+  uint64_t serial;
+  uint32_t record;
+};
+
+/* ---- the queue's thread ---- */
+
+/* Waits until every timeline is where the job wants it, or one cannot get there. */
+static struct failure wait_points(struct queue *queue, const struct job *job) {
+  struct device *device = queue->object.device;
+  struct failure failure = {TRAINER_OK, job->program->serial, TRAINER_NO_RECORD};
+  pthread_mutex_lock(&device->timeline_lock);
+  for (uint32_t i = 0; i < job->wait_count && !failure.status;) {
+    const struct timeline *timeline = job->points[i].timeline;
+    if (timeline->value >= job->points[i].value) {
+      i++;
+    } else if (timeline->status) {
+      failure = (struct failure){timeline->status, timeline->list_serial, timeline->record_index};
+    } else if (timeline->destroyed || atomic_load(&queue->stopping)) {
+      failure.status = TRAINER_STALE;
+    } else {
+      pthread_cond_wait(&device->timeline_moved, &device->timeline_lock);
+    }
+  }
+  pthread_mutex_unlock(&device->timeline_lock);
+  return failure;
+}
+
+/* Moves or fails the signalled timelines and drops what the job refers to. */
+static void finish(struct queue *queue, struct job *job, struct failure failure) {
+  struct device *device = queue->object.device;
+  pthread_mutex_lock(&device->timeline_lock);
+  for (uint32_t i = 0; i < job->signal_count; i++) {
+    const struct point *point = &job->points[job->wait_count + i];
+    struct timeline *timeline = point->timeline;
+    if (!failure.status && timeline->value < point->value) timeline->value = point->value;
+    if (!failure.status || timeline->status) continue;
+    timeline->status = failure.status;
+    timeline->list_serial = failure.serial;
+    timeline->record_index = failure.record;
+  }
+  pthread_cond_broadcast(&device->timeline_moved);
+  pthread_mutex_unlock(&device->timeline_lock);
+  for (uint32_t i = 0; i < job->wait_count + job->signal_count; i++) object_release(&job->points[i].timeline->object);
+  object_release(&job->program->object);
+}
+
+static void *queue_main(void *arg) {
+  struct queue *queue = arg;
+  fesetenv(FE_DFL_ENV);
+  pthread_mutex_lock(&queue->lock);
+  for (;;) {
+    while (queue->head == queue->tail && !atomic_load(&queue->stopping)) pthread_cond_wait(&queue->changed, &queue->lock);
+    if (queue->head == queue->tail) break;
+    struct job *job = &queue->ring[queue->head % RING];
+    pthread_mutex_unlock(&queue->lock);
+    struct failure failure = {TRAINER_STALE, job->program->serial, TRAINER_NO_RECORD};
+    if (!atomic_load(&queue->stopping)) failure = wait_points(queue, job);
+    if (!failure.status) program_run(job->program, job->params, queue->pool);
+    finish(queue, job, failure);
+    pthread_mutex_lock(&queue->lock);
+    queue->head++;
+  }
+  pthread_mutex_unlock(&queue->lock);
+  return NULL;
+}
+
+/* ---- life of a queue ---- */
+
+static void queue_release(struct object *object) {
+  struct queue *queue = (struct queue *)object;
+  for (uint32_t i = 0; i < RING; i++) {
+    free(queue->ring[i].params);
+    free(queue->ring[i].points);
+  }
+  pthread_mutex_destroy(&queue->lock);
+  pthread_cond_destroy(&queue->changed);
+  free(queue);
+}
+
+static uint64_t queue_create(struct device *device, uint32_t kind) {
+  struct queue *queue = calloc(1, sizeof *queue);
+  if (!queue) return 0;
+  object_init(&queue->object, OBJECT_QUEUE, device, queue_release);
+  queue->pool = kind == TRAINER_QUEUE_TRANSFER ? device->inline_pool : device->pool;
+  pthread_mutex_init(&queue->lock, NULL);
+  pthread_cond_init(&queue->changed, NULL);
+  int started = thread_start(&queue->thread, queue_main, queue) == 0;
+  uint64_t handle = started ? handle_new(&queue->object) : 0;
+  if (handle) return handle;
+  if (started) queue_stop(queue);
+  object_release(&queue->object);
+  return 0;
+}
+
+int32_t cpu_queue_create(uint64_t handle, uint32_t kind, uint64_t *out, trainer_error *error) {
+  if (!out) return trainer_fail(error, TRAINER_INVALID, "the result of queue_create is missing");
+  if (kind > TRAINER_QUEUE_TRANSFER) return trainer_fail(error, TRAINER_UNSUPPORTED, "there is no queue kind %u", (unsigned)kind);
+  struct device *device = device_get(handle, error);
+  if (!device) return TRAINER_STALE;
+  uint64_t queue = queue_create(device, kind);
+  object_release(&device->object);
+  if (!queue) return trainer_fail(error, TRAINER_OOM, "no memory or no thread for a queue");
+  *out = queue;
+  return TRAINER_OK;
+}
+
+void queue_stop(struct queue *queue) {
+  struct device *device = queue->object.device;
+  pthread_mutex_lock(&queue->lock);
+  atomic_store(&queue->stopping, 1);
+  pthread_cond_broadcast(&queue->changed);
+  pthread_mutex_unlock(&queue->lock);
+  pthread_mutex_lock(&device->timeline_lock);
+  pthread_cond_broadcast(&device->timeline_moved);
+  pthread_mutex_unlock(&device->timeline_lock);
+  pthread_join(queue->thread, NULL);
+}
+
+int32_t cpu_queue_destroy(uint64_t handle, uint64_t queue, trainer_error *error) {
+  struct device *device = device_get(handle, error);
+  if (!device) return TRAINER_STALE;
+  struct queue *ended = (struct queue *)handle_take(queue, OBJECT_QUEUE, device);
+  if (ended) {
+    queue_stop(ended);
+    object_release(&ended->object);
+  }
+  object_release(&device->object);
+  return ended ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
+}
+
+/* ---- submit ---- */
+
+/* Makes room in the job for a submit's points and params; 0 when memory is short. */
+static int job_reserve(struct job *job, uint32_t points, uint64_t params) {
+  if (points > job->points_room) {
+    struct point *grown = realloc(job->points, points * sizeof *grown);
+    if (!grown) return 0;
+    job->points = grown;
+    job->points_room = points;
+  }
+  if (params > job->params_room) {
+    void *grown = realloc(job->params, params);
+    if (!grown) return 0;
+    job->params = grown;
+    job->params_room = params;
+  }
+  return 1;
+}
+
+/* References the timelines of n points; how many it found. */
+static uint32_t take_points(struct device *device, struct point *points, const trainer_timeline_point *given, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) {
+    struct object *timeline = handle_get(given[i].timeline, OBJECT_TIMELINE, device);
+    if (!timeline) return i;
+    points[i] = (struct point){(struct timeline *)timeline, given[i].value};
+  }
+  return n;
+}
+
+static void drop_points(const struct point *points, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) object_release(&points[i].timeline->object);
+}
+
+/* Promises the signals' values; 0 when one is not higher than what was promised before. */
+static int promise(struct device *device, const struct point *signals, uint32_t n) {
+  int ok = 1;
+  pthread_mutex_lock(&device->timeline_lock);
+  for (uint32_t i = 0; i < n; i++) ok = ok && signals[i].value > signals[i].timeline->promised;
+  for (uint32_t i = 0; ok && i < n; i++) signals[i].timeline->promised = signals[i].value;
+  pthread_mutex_unlock(&device->timeline_lock);
+  return ok;
+}
+
+/* Fills the next place of the ring; with the queue's lock held. Takes over the caller's
+ * reference to the program when it succeeds. */
+static int32_t enqueue(struct queue *queue, const trainer_submit *submit, struct program *program, trainer_error *error) {
+  struct device *device = queue->object.device;
+  struct job *job = &queue->ring[queue->tail % RING];
+  uint32_t waits = submit->wait_count, signals = submit->signal_count;
+  if (atomic_load(&queue->stopping)) return trainer_fail(error, TRAINER_STALE, "the queue is not alive");
+  if (queue->tail - queue->head == RING) return trainer_fail(error, TRAINER_BUSY, "the queue holds %u jobs", RING);
+  if (!job_reserve(job, waits + signals, submit->params_bytes)) return trainer_fail(error, TRAINER_OOM, "no memory for the job");
+  uint32_t found = take_points(device, job->points, submit->waits, waits);
+  if (found == waits) found += take_points(device, job->points + waits, submit->signals, signals);
+  int32_t status = TRAINER_OK;
+  if (found != waits + signals) status = trainer_fail(error, TRAINER_STALE, "a timeline of the submit is not alive");
+  else if (!promise(device, job->points + waits, signals))
+    status = trainer_fail(error, TRAINER_INVALID, "a signal's value is not higher than what its timeline has or was promised");
+  if (status) {
+    drop_points(job->points, found);
+    return status;
+  }
+  if (submit->params_bytes) memcpy(job->params, submit->params, submit->params_bytes);
+  job->wait_count = waits;
+  job->signal_count = signals;
+  job->program = program;
+  queue->tail++;
+  pthread_cond_signal(&queue->changed);
+  return TRAINER_OK;
+}
+
+/* The plan, or the list made into a program; referenced. */
+static int32_t submitted_program(struct device *device, const trainer_submit *submit, struct program **program, trainer_error *error) {
+  if (submit->plan) {
+    *program = (struct program *)handle_get(submit->plan, OBJECT_PROGRAM, device);
+    return *program ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the plan is not alive");
+  }
+  int32_t status = program_create(device, submit->list, program, NULL, error);
+  if (status) return status;
+  status = program_bind(*program, submit->bindings, submit->binding_count, &submit->workspace, error);
+  if (status) object_release(&(*program)->object);
+  return status;
+}
+
+static int32_t submit_to(struct device *device, struct queue *queue, const trainer_submit *submit, trainer_error *error) {
+  struct program *program = NULL;
+  int32_t status = submitted_program(device, submit, &program, error);
+  if (status) return status;
+  if (submit->params_bytes != program->params_bytes || (submit->params_bytes && !submit->params)) {
+    status = trainer_fail(error, TRAINER_INVALID, "the list wants %llu bytes of params, %llu are given",
+                          (unsigned long long)program->params_bytes, (unsigned long long)submit->params_bytes);
+  } else {
+    pthread_mutex_lock(&queue->lock);
+    status = enqueue(queue, submit, program, error);
+    pthread_mutex_unlock(&queue->lock);
+  }
+  if (status) object_release(&program->object);
+  return status;
+}
+
+int32_t cpu_submit(uint64_t handle, uint64_t queue_handle, const trainer_submit *given, trainer_error *error) {
+  trainer_submit submit;
+  if (!TRAINER_READ(submit, given) || (submit.wait_count && !submit.waits) || (submit.signal_count && !submit.signals) ||
+      submit.wait_count > UINT16_MAX || submit.signal_count > UINT16_MAX)
+    return trainer_fail(error, TRAINER_INVALID, "the submit is missing, too small, or its waits or signals are");
+  struct device *device = device_get(handle, error);
+  if (!device) return TRAINER_STALE;
+  struct queue *queue = (struct queue *)handle_get(queue_handle, OBJECT_QUEUE, device);
+  int32_t status = queue ? submit_to(device, queue, &submit, error) : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
+  if (queue) object_release(&queue->object);
+  object_release(&device->object);
+  return status;
+}
