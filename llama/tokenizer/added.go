@@ -23,10 +23,11 @@ type addedTokens struct {
 	raw, normalized finder
 	ids             map[string]int32
 	special         map[string]bool
+	decoded         map[int32]string // what the decoder reads for a normalised token
 }
 
 func newAddedTokens(tokens []addedToken, n normalizer) addedTokens {
-	a := addedTokens{ids: map[string]int32{}, special: map[string]bool{}}
+	a := addedTokens{ids: map[string]int32{}, special: map[string]bool{}, decoded: map[int32]string{}}
 	for _, t := range tokens {
 		if t.Content == "" {
 			continue
@@ -36,7 +37,8 @@ func newAddedTokens(tokens []addedToken, n normalizer) addedTokens {
 			a.special[t.Content] = true
 		}
 		if t.Normalized {
-			a.normalized.insert(n.normalize(t.Content), t)
+			a.decoded[t.ID] = n.normalize(t.Content)
+			a.normalized.insert(a.decoded[t.ID], t)
 		} else {
 			a.raw.insert(t.Content, t)
 		}

@@ -1,6 +1,7 @@
 package tokenizer
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -50,6 +51,12 @@ func spaceCut(text string) int {
 		return i + next
 	}
 	return len(text)
+}
+
+// complete says whether every character yields at least one symbol. One that does
+// not would make neighbours of the symbols beside it.
+func (m *bpe) complete() bool {
+	return m.unknown >= 0 || m.bytes != nil && !slices.Contains(m.bytes[:], -1)
 }
 
 // canCutAtSpace says whether no merge joins something that does not end in a

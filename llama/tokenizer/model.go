@@ -132,7 +132,7 @@ func (p parser) readMerges(m *bpe, raw json.RawMessage) error {
 		m.ranks[pair{left, right}] = uint32(i)
 		m.merged[i] = joined
 	}
-	m.cutAtSpace = !m.ignoreMerges && canCutAtSpace(m.vocab, merges)
+	m.cutAtSpace = !m.ignoreMerges && m.complete() && canCutAtSpace(m.vocab, merges)
 	return nil
 }
 

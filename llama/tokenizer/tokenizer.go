@@ -68,6 +68,9 @@ func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 		if !known || skipSpecial && t.added.special[piece] {
 			continue
 		}
+		if written, ok := t.added.decoded[id]; ok {
+			piece = written
+		}
 		tokens = append(tokens, piece)
 	}
 	return strings.Join(t.decoder.decode(tokens), "")

@@ -17,25 +17,28 @@ const testdata = "../../testdata"
 // fixture returns one of the real tokenizers, loaded once for all tests.
 func fixture(t testing.TB, name string) *Tokenizer {
 	t.Helper()
-	realMu.Lock()
-	defer realMu.Unlock()
-	if tok, ok := realTokenizers[name]; ok {
+	loadMu.Lock()
+	defer loadMu.Unlock()
+	if tok, ok := loaded[name]; ok {
 		return tok
 	}
-	path := filepath.Join(testdata, "tokenizers", name+".tokenizer.json.gz")
-	if name == "demo-2m" {
-		path = filepath.Join(testdata, "models", name, "tokenizer.json")
-	}
-	tok, err := LoadFile(path)
+	tok, err := LoadFile(fixturePath(name))
 	require.NoError(t, err)
-	realTokenizers[name] = tok
+	loaded[name] = tok
 	return tok
 }
 
+func fixturePath(name string) string {
+	if name == "demo-2m" {
+		return filepath.Join(testdata, "models", name, "tokenizer.json")
+	}
+	return filepath.Join(testdata, "tokenizers", name+".tokenizer.json.gz")
+}
+
 var (
-	realMu         sync.Mutex
-	realTokenizers = map[string]*Tokenizer{}
-	realNames      = []string{"llama2", "llama3", "qwen2", "demo-2m"}
+	loadMu   sync.Mutex
+	loaded   = map[string]*Tokenizer{}
+	fixtures = []string{"llama2", "llama3", "qwen2", "demo-2m"}
 )
 
 func readJSON(t *testing.T, into any, path ...string) {
@@ -86,7 +89,7 @@ var roundTrips = []string{
 }
 
 func TestRoundTrip(t *testing.T) {
-	for _, name := range realNames {
+	for _, name := range fixtures {
 		tok := fixture(t, name)
 		for _, text := range roundTrips {
 			if name == "llama2" {
