@@ -58,3 +58,17 @@ func BenchmarkEncode(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkParse(b *testing.B) {
+	for _, name := range fixtures {
+		raw := fixtureFile(b, name)
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(raw)))
+			for b.Loop() {
+				if _, err := Parse(name, raw); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

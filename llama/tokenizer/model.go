@@ -73,7 +73,7 @@ func (p parser) readVocab(t *Tokenizer, raw json.RawMessage) error {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	if open, err := dec.Token(); err != nil || open != json.Delim('{') {
-		return p.bad("model.vocab", string(raw), "an object of pieces and ids", refetch)
+		return p.bad("model.vocab", "something else", "an object of pieces and ids", refetch)
 	}
 	for dec.More() {
 		key, _ := dec.Token() // the syntax was checked with the whole file
@@ -82,7 +82,7 @@ func (p parser) readVocab(t *Tokenizer, raw json.RawMessage) error {
 		field := fmt.Sprintf("model.vocab[%q]", piece)
 		number, ok := value.(json.Number)
 		if !ok {
-			return p.badID(field, fmt.Sprint(value))
+			return p.badID(field, fmt.Sprintf("%q", fmt.Sprint(value)))
 		}
 		id, err := strconv.ParseInt(number.String(), 10, 32)
 		if err != nil || id < 0 || id > maxID {

@@ -134,7 +134,7 @@ func (p parser) checkAdded(t *Tokenizer, field string, tok addedToken) error {
 		return p.badID(field+".id", strconv.Itoa(int(tok.ID)))
 	}
 	if len(tok.Content) > maxAddedToken {
-		return p.bad(field+".content", tok.Content, fmt.Sprintf("at most %d bytes", maxAddedToken), "shorten or remove the token")
+		return p.bad(field+".content", fmt.Sprintf("%q", tok.Content), fmt.Sprintf("at most %d bytes", maxAddedToken), "shorten or remove the token")
 	}
 	if piece, taken := t.pieces[tok.ID]; taken && piece != tok.Content {
 		return p.bad(field+".id", fmt.Sprintf("%d for %q, the id of %q", tok.ID, tok.Content, piece), "an id of its own", refetch)
