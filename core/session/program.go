@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 
@@ -45,7 +46,23 @@ func (s *Session) Compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 	}
 	s.placeIO(p, g)
 	s.slots[slotArena] = max(s.slots[slotArena], p.memory.Bytes)
-	return p, s.encode(p, g)
+	if err := s.encode(p, g); err != nil {
+		return nil, err
+	}
+	return p, s.checkAllocated()
+}
+
+// checkAllocated refuses a program that was not planned for.
+func (s *Session) checkAllocated() error {
+	for i, b := range s.buffers {
+		if uint64(s.slots[i]) > b.Size() {
+			return fmt.Errorf("session: a program needs %d bytes in slot %d, which has %d: it was not planned", s.slots[i], i, b.Size())
+		}
+	}
+	if s.scratch != nil && uint64(s.workspace) > s.scratch.Size() {
+		return fmt.Errorf("session: a program needs %d bytes of workspace, which has %d: it was not planned", s.workspace, s.scratch.Size())
+	}
+	return nil
 }
 
 // Scratch is the arena a graph's transients take when it is compiled within another

@@ -1,0 +1,60 @@
+# make is only the way to call CMake and go; `make help` lists what can be made.
+
+PREFIX  ?= /usr/local
+BUILD   := build
+SHARED  := $(abspath $(or $(TRAINER_SHARED),../shared))
+export TRAINER_SHARED := $(SHARED)
+GO      := CGO_ENABLED=0 go
+CMAKE   := cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD)
+
+.DEFAULT_GOAL := build
+.PHONY: help build native test demo lint race sanitize fuzz interop install clean tools
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+tools: ## check that what a build needs is here
+	@for t in go cmake cc; do command -v $$t >/dev/null || { echo "make: $$t is not installed; a build needs Go 1.26, CMake 3.20 and a C11 compiler" >&2; exit 1; }; done
+
+native: tools
+	@$(CMAKE) -B $(BUILD)/cmake -DCMAKE_BUILD_TYPE=Release >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }; rm -f $(BUILD).log
+	@cmake --build $(BUILD)/cmake --parallel
+	@cmake --install $(BUILD)/cmake >/dev/null
+
+build: native ## the program and every backend this machine can build, under build/ (the default)
+	$(GO) build -trimpath -o $(BUILD)/bin/trainer ./cmd/trainer
+	@echo "built $(BUILD)/bin/trainer and:"; ls $(BUILD)/lib/trainer/backends | sed 's/^/  /'
+
+demo: build ## fine-tune the embedded model, in about a minute
+	$(BUILD)/bin/trainer demo
+
+test: build ## build, then run every test this machine can run
+	@test -d "$(SHARED)" || echo "make: $(SHARED) is absent: tests that need it are skipped and listed below"
+	@$(GO) test -json ./... | go run ./internal/tally
+
+lint: ## gofmt, vet, staticcheck
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make: run gofmt -w on these"; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+
+race: build ## the tests of what runs in parallel, under the race detector
+	go test -race -short $$(go list ./... | grep -vE '/(conformance|reference|house|tally)$$')
+
+sanitize: build ## conformance of the CPU backend under the address and undefined-behaviour sanitizers
+	@$(CMAKE) -B $(BUILD)/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTRAINER_SANITIZE=address,undefined >/dev/null
+	@cmake --build $(BUILD)/sanitize --parallel
+	$(GO) test -c -o $(BUILD)/conformance.test ./core/conformance
+	cd core/conformance && LD_PRELOAD=$$(cc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
+	  TRAINER_BACKEND=$$(find $(CURDIR)/$(BUILD)/sanitize -name trainer-backend-cpu.so) $(CURDIR)/$(BUILD)/conformance.test -test.short
+
+interop: build ## PEFT and Transformers read what we write (needs Python with both)
+	PYTHON=$(or $(PYTHON),python3) $(GO) test -count=1 -run Interop -v ./cmd/trainer
+
+install: build ## copy the program, backends and header to PREFIX
+	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/include
+	cp $(BUILD)/bin/trainer $(PREFIX)/bin/
+	cp -r $(BUILD)/lib/trainer/backends $(PREFIX)/lib/trainer/
+	cp -r $(BUILD)/include/trainer $(PREFIX)/include/
+
+clean: ## remove build/
+	rm -rf $(BUILD)

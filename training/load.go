@@ -1,0 +1,181 @@
+package training
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"trainer/core/abi"
+	"trainer/core/op"
+	"trainer/core/session"
+	"trainer/fault"
+)
+
+// Source is where base weights come from: little-endian tensors by name, of the shapes
+// the model's specs say, checked before. ReadAt fills dst from byte offset on.
+type Source interface {
+	DType(name string) abi.DType
+	ReadAt(name string, dst []byte, offset int64) error
+}
+
+// chunk is how much of a tensor is in host memory at a time, in elements.
+const chunk = 1 << 20
+
+// Load streams the base weights into their states, tensor by tensor: dense ones in their
+// dtype, quantised ones through the quantiser, never a second copy of the model. A
+// value that is not finite is refused.
+func (l *Loader) Load(src Source) error {
+	for _, spec := range l.engine.Net.Model.Specs() {
+		var err error
+		if w := l.engine.Net.matrices[spec.Name]; w != nil && w.Format.Format != abi.FormatDense {
+			err = l.quantise(src, w)
+		} else {
+			v := l.engine.Net.vectors[spec.Name]
+			if v == nil {
+				v = w.Dense()
+			}
+			err = l.copy(src, spec.Name, nil, v)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Loader fills the states of an engine whose memory is allocated.
+type Loader struct{ engine *Engine }
+
+// loadKey is what decides how much memory a quantiser needs.
+type loadKey struct {
+	out, in int64
+	dtype   abi.DType
+}
+
+// quantiser is a program that quantises src, which lies in the arena, into a weight.
+type quantiser struct {
+	src     *op.Value
+	program *session.Program
+}
+
+// PlanLoad compiles, on trial, what Load will run, so that the arena is large enough.
+// Call it before the session allocates.
+func PlanLoad(e *Engine, src Source) error {
+	seen := map[loadKey]bool{}
+	for _, w := range e.Net.matrices {
+		key := loadKey{w.Out, w.In, src.DType(w.Name)}
+		if w.Format.Format == abi.FormatDense || seen[key] {
+			continue
+		}
+		seen[key] = true
+		if _, err := compileQuantiser(e, w, key.dtype); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// NewLoader prepares loading into an engine.
+func NewLoader(e *Engine) *Loader { return &Loader{engine: e} }
+
+func compileQuantiser(e *Engine, w *op.Weight, dtype abi.DType) (*quantiser, error) {
+	b := op.NewBuilder()
+	q := &quantiser{src: b.Fixed(w.Name+".dense", dtype, w.Out, w.In)}
+	b.Quantise(w, q.src)
+	var err error
+	q.program, err = e.Session.Compile(b.Graph, nil, nil)
+	return q, err
+}
+
+func (l *Loader) quantise(src Source, w *op.Weight) error {
+	q, err := compileQuantiser(l.engine, w, src.DType(w.Name))
+	if err != nil {
+		return err
+	}
+	if err := l.copy(src, w.Name, q.program, q.src); err != nil {
+		return err
+	}
+	t, err := l.engine.Session.Run(session.Run{Params: l.engine.params(0, 0, 0), Parts: []session.Part{{Program: q.program}}})
+	if err != nil {
+		return err
+	}
+	_, err = t.Wait()
+	return err
+}
+
+// copy streams a tensor into a root, converting to the root's dtype.
+func (l *Loader) copy(src Source, name string, p *session.Program, v *op.Value) error {
+	from, to := src.DType(name), v.DType
+	raw := make([]byte, chunk*from.Size())
+	values := make([]float32, chunk)
+	out := make([]byte, 0, chunk*to.Size())
+	for at := int64(0); at < v.Count(); at += chunk {
+		n := int(min(chunk, v.Count()-at))
+		if err := src.ReadAt(name, raw[:n*from.Size()], at*int64(from.Size())); err != nil {
+			return err
+		}
+		decode(values[:n], raw, from)
+		if err := checkFinite(name, values[:n], at); err != nil {
+			return err
+		}
+		if err := l.engine.Session.Write(p, v, at*int64(to.Size()), encode(out[:0], values[:n], to)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkFinite(name string, values []float32, at int64) error {
+	for i, x := range values {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return &fault.Error{Kind: fault.Files, Where: "weight " + name, Field: fmt.Sprintf("element %d", at+int64(i)), Found: fmt.Sprint(x),
+				Want: "a finite number", Remedy: "the checkpoint is damaged: fetch the model again"}
+		}
+	}
+	return nil
+}
+
+// decode widens stored floats.
+func decode(dst []float32, raw []byte, d abi.DType) {
+	for i := range dst {
+		switch d {
+		case abi.F32:
+			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
+		case abi.BF16:
+			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
+		case abi.F16:
+			dst[i] = halfToFloat(binary.LittleEndian.Uint16(raw[2*i:]))
+		case abi.F64:
+			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
+		}
+	}
+}
+
+// halfToFloat widens an IEEE-754 binary16.
+func halfToFloat(h uint16) float32 {
+	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10)&31, uint32(h)&1023
+	switch {
+	case exp == 31:
+		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
+	case exp == 0:
+		x := float32(frac) / (1 << 24)
+		if sign != 0 {
+			return -x
+		}
+		return x
+	}
+	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
+}
+
+// encode appends floats in a stored dtype, f32 or bf16 rounded to nearest even.
+func encode(out []byte, values []float32, d abi.DType) []byte {
+	for _, x := range values {
+		bits := math.Float32bits(x)
+		if d == abi.BF16 {
+			out = binary.LittleEndian.AppendUint16(out, uint16((bits+0x7fff+(bits>>16&1))>>16))
+		} else {
+			out = binary.LittleEndian.AppendUint32(out, bits)
+		}
+	}
+	return out
+}
