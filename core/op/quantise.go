@@ -27,9 +27,9 @@ func (w *Weight) Dense() *Value {
 
 // NF4 describes QLoRA's format: blocks of 64, double quantised where nested.
 func NF4(nested bool) abi.QuantFormat {
-	f := abi.QuantFormat{Format: abi.FormatNF4, Bits: 4, Group: 64, ScaleDtype: uint32(abi.F32)}
+	f := abi.QuantFormat{Format: abi.FormatNF4, Bits: 4, Group: 64, ScaleDType: uint32(abi.F32)}
 	if nested {
-		f.ScaleDtype, f.NestedGroup = uint32(abi.U8), 256
+		f.ScaleDType, f.NestedGroup = uint32(abi.U8), 256
 	}
 	return f
 }
@@ -48,7 +48,7 @@ func NewWeight(name string, kind Kind, format abi.QuantFormat, out, in int64) *W
 		w.Operands[slot] = NewValue(name+suffix, kind, Fixed, dtype, count)
 	}
 	part(abi.WeightData, "", abi.U8, ceilDiv(n*int64(format.Bits), 8))
-	part(abi.WeightScale, ".absmax", abi.DType(format.ScaleDtype), blocks)
+	part(abi.WeightScale, ".absmax", abi.DType(format.ScaleDType), blocks)
 	if format.NestedGroup > 0 {
 		part(abi.WeightScaleScale, ".nested_absmax", abi.F32, ceilDiv(blocks, int64(format.NestedGroup)))
 		part(abi.WeightScaleZero, ".nested_offset", abi.F32, 1)

@@ -44,7 +44,7 @@ func Query(n *op.Node) abi.OpQuery {
 		q.Compute = uint32(a.Compute)
 	case op.Linear:
 		q.Compute, q.Format = uint32(a.Compute), a.Projections[0].Weight.Format
-		q.WeightDtype = uint32(weightType(a.Projections[0].Weight))
+		q.WeightDType = uint32(weightType(a.Projections[0].Weight))
 	case op.LinearCrossEntropy:
 		q.Compute, q.Format = uint32(a.Compute), a.Format
 	case op.Quantise:
