@@ -113,6 +113,9 @@ func (p parser) oneNormalizer(field string, c component) (normalizer, error) {
 	case "NFKD":
 		return formNormalizer(norm.NFKD), nil
 	case "Prepend":
+		if len(c.Prepend) > maxPrepend {
+			return nil, p.bad(field+".prepend", fmt.Sprintf("%q", c.Prepend), fmt.Sprintf("at most %d bytes", maxPrepend), "correct the file")
+		}
 		return prependNormalizer(c.Prepend), nil
 	case "Lowercase":
 		return lowercaseNormalizer{}, nil

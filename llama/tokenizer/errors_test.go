@@ -20,7 +20,7 @@ import (
 // model, and for the vocabulary and merges.
 const small = `{%s "model": {"type": "BPE", %s "vocab": {"a":0,"b":1,"ab":2,"<s>":3 %s}, "merges": ["a b" %s]}}`
 
-func file4(top, model, vocab, merges string) string {
+func smallFile(top, model, vocab, merges string) string {
 	return fmt.Sprintf(small, top, model, vocab, merges)
 }
 
@@ -37,7 +37,7 @@ func requireFault(t *testing.T, err error, parts ...string) {
 }
 
 func TestSmall(t *testing.T) {
-	tok, err := Parse("x", []byte(file4("", "", "", "")))
+	tok, err := Parse("x", []byte(smallFile("", "", "", "")))
 	require.NoError(t, err)
 	assert.Equal(t, []int32{2, 2, 0}, tok.Encode("abzaba", true))
 	assert.Equal(t, 4, tok.VocabSize())
@@ -63,54 +63,57 @@ func TestBadFiles(t *testing.T) {
 	}{
 		"empty":               {"", []string{"empty file"}},
 		"broken":              {"{\n\"model\": }", []string{"line 2", "valid JSON"}},
-		"cut":                 {file4("", "", "", "")[:60], []string{"line 1", "valid JSON"}},
+		"cut":                 {smallFile("", "", "", "")[:60], []string{"line 1", "valid JSON"}},
 		"not UTF-8":           {"\xff{}", []string{"not UTF-8"}},
 		"list":                {"[]", []string{"found array", "an object"}},
 		"no model":            {"{}", []string{"model.vocab"}},
 		"unigram":             {`{"model":{"type":"Unigram","vocab":[["a",0.5]]}}`, []string{"model.type", `"Unigram"`, "BPE"}},
 		"vocab list":          {`{"model":{"type":"BPE","vocab":["a"]}}`, []string{"model.vocab", "object"}},
-		"negative id":         {file4("", "", `,"c":-1`, ""), []string{`model.vocab["c"]`, "-1", "0 to 16777216"}},
-		"huge id":             {file4("", "", `,"c":16777217`, ""), []string{`model.vocab["c"]`, "16777217"}},
-		"fractional id":       {file4("", "", `,"c":1.5`, ""), []string{`model.vocab["c"]`, "1.5"}},
-		"id text":             {file4("", "", `,"c":"7"`, ""), []string{`model.vocab["c"]`, "7"}},
-		"id object":           {file4("", "", `,"c":{"d":7}`, ""), []string{`model.vocab["c"]`}},
-		"duplicate id":        {file4("", "", `,"c":1`, ""), []string{`model.vocab["c"]`, `the id of "b"`}},
-		"duplicate piece":     {file4("", "", `,"a":9`, ""), []string{`model.vocab["a"]`, "twice"}},
-		"unknown piece":       {file4("", "", "", `,"a z"`), []string{"model.merges[1]", `"z"`}},
-		"unknown join":        {file4("", "", "", `,"b a"`), []string{"model.merges[1]"}},
-		"merge of three":      {file4("", "", "", `,"a b c"`), []string{"model.merges[1]", "two pieces"}},
-		"merge number":        {file4("", "", "", `,7`), []string{"model.merges", "a list"}},
-		"unknown unk":         {file4("", `"unk_token":"<unk>",`, "", ""), []string{"model.unk_token", "<unk>"}},
-		"dropout":             {file4("", `"dropout":0.1,`, "", ""), []string{"model.dropout", "0.1"}},
-		"word suffix":         {file4("", `"end_of_word_suffix":"</w>",`, "", ""), []string{"end_of_word_suffix"}},
-		"word prefix":         {file4("", `"continuing_subword_prefix":"##",`, "", ""), []string{"continuing_subword_prefix"}},
-		"wrong type":          {file4("", `"byte_fallback":3,`, "", ""), []string{"model.byte_fallback", "true or false"}},
-		"added duplicate":     {file4(added(`{"id":1,"content":"<x>"}`), "", "", ""), []string{"added_tokens[0].id", `the id of "b"`}},
-		"added other id":      {file4(added(`{"id":9,"content":"b"}`), "", "", ""), []string{"added_tokens[0].id", "its id 1"}},
-		"added twice":         {file4(added(`{"id":9,"content":"x"},{"id":10,"content":"x"}`), "", "", ""), []string{"added_tokens[1].content"}},
-		"added negative":      {file4(added(`{"id":-5,"content":"x"}`), "", "", ""), []string{"added_tokens[0].id", "-5"}},
-		"added beyond int32":  {file4(added(`{"id":5000000000,"content":"x"}`), "", "", ""), []string{"added_tokens", "5000000000"}},
-		"added long":          {file4(added(`{"id":9,"content":"`+strings.Repeat("x", 2000)+`"}`), "", "", ""), []string{"added_tokens[0].content", "1024 bytes"}},
-		"normaliser":          {file4(`"normalizer":{"type":"Nmt"},`, "", "", ""), []string{"normalizer.type", `"Nmt"`}},
-		"inner normaliser":    {file4(`"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Nmt"}]},`, "", "", ""), []string{"normalizer[1].type"}},
-		"replace regex":       {file4(`"normalizer":{"type":"Replace","pattern":{"Regex":"a+"},"content":"b"},`, "", "", ""), []string{"normalizer.pattern", "a+"}},
-		"nested":              {file4(`"normalizer":`+nested+`,`, "", "", ""), []string{"nested too deeply"}},
-		"bomb":                {file4(`"normalizer":`+bomb+`,`, "", "", ""), []string{"times longer"}},
-		"pre-tokenizer":       {file4(`"pre_tokenizer":{"type":"BertPreTokenizer"},`, "", "", ""), []string{"pre_tokenizer.type", "BertPreTokenizer"}},
-		"look-ahead":          {file4(`"pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"a(?!b)"}},`, "", "", ""), []string{"pre_tokenizer.pattern.Regex", "a(?!b)"}},
-		"word class":          {file4(`"pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\w+"}},`, "", "", ""), []string{`\w means something else`}},
-		"no pattern":          {file4(`"pre_tokenizer":{"type":"Split","behavior":"Isolated"},`, "", "", ""), []string{"pre_tokenizer.pattern"}},
-		"behaviour":           {file4(`"pre_tokenizer":{"type":"Split","behavior":"Sideways","pattern":{"String":"a"}},`, "", "", ""), []string{"pre_tokenizer.behavior", "Sideways"}},
-		"two ByteLevels":      {file4(`"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"ByteLevel"}]},`, "", "", ""), []string{"pre_tokenizer[1]"}},
-		"long replacement":    {file4(`"pre_tokenizer":{"type":"Metaspace","replacement":"__"},`, "", "", ""), []string{"pre_tokenizer.replacement"}},
-		"prepend scheme":      {file4(`"pre_tokenizer":{"type":"Metaspace","replacement":"_","prepend_scheme":"maybe"},`, "", "", ""), []string{"prepend_scheme", "maybe"}},
-		"decoder":             {file4(`"decoder":{"type":"CTC"},`, "", "", ""), []string{"decoder.type", "CTC"}},
-		"strip of two":        {file4(`"decoder":{"type":"Strip","content":"xy"},`, "", "", ""), []string{"decoder.content"}},
-		"post-processor":      {file4(`"post_processor":{"type":"BertProcessing"},`, "", "", ""), []string{"post_processor.type"}},
-		"template token":      {file4(`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}]},`, "", "", ""), []string{"post_processor.single[0]", "<s>"}},
-		"template id":         {file4(`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}],"special_tokens":{"<s>":{"ids":[77]}}},`, "", "", ""), []string{"post_processor.single[0]", "77"}},
-		"template without A":  {file4(`"post_processor":{"type":"TemplateProcessing","single":[]},`, "", "", ""), []string{"post_processor.single"}},
-		"template other text": {file4(`"post_processor":{"type":"TemplateProcessing","single":[{"Sequence":{"id":"B"}}]},`, "", "", ""), []string{"post_processor.single[0]"}},
+		"negative id":         {smallFile("", "", `,"c":-1`, ""), []string{`model.vocab["c"]`, "-1", "0 to 16777216"}},
+		"huge id":             {smallFile("", "", `,"c":16777217`, ""), []string{`model.vocab["c"]`, "16777217"}},
+		"fractional id":       {smallFile("", "", `,"c":1.5`, ""), []string{`model.vocab["c"]`, "1.5"}},
+		"id text":             {smallFile("", "", `,"c":"7"`, ""), []string{`model.vocab["c"]`, "7"}},
+		"id object":           {smallFile("", "", `,"c":{"d":7}`, ""), []string{`model.vocab["c"]`}},
+		"duplicate id":        {smallFile("", "", `,"c":1`, ""), []string{`model.vocab["c"]`, `the id of "b"`}},
+		"duplicate piece":     {smallFile("", "", `,"a":9`, ""), []string{`model.vocab["a"]`, "twice"}},
+		"unknown piece":       {smallFile("", "", "", `,"a z"`), []string{"model.merges[1]", `"z"`}},
+		"unknown join":        {smallFile("", "", "", `,"b a"`), []string{"model.merges[1]"}},
+		"merge of three":      {smallFile("", "", "", `,"a b c"`), []string{"model.merges[1]", "two pieces"}},
+		"merge number":        {smallFile("", "", "", `,7`), []string{"model.merges", "a list"}},
+		"unknown unk":         {smallFile("", `"unk_token":"<unk>",`, "", ""), []string{"model.unk_token", "<unk>"}},
+		"dropout":             {smallFile("", `"dropout":0.1,`, "", ""), []string{"model.dropout", "0.1"}},
+		"word suffix":         {smallFile("", `"end_of_word_suffix":"</w>",`, "", ""), []string{"end_of_word_suffix"}},
+		"word prefix":         {smallFile("", `"continuing_subword_prefix":"##",`, "", ""), []string{"continuing_subword_prefix"}},
+		"wrong type":          {smallFile("", `"byte_fallback":3,`, "", ""), []string{"model.byte_fallback", "true or false"}},
+		"added duplicate":     {smallFile(added(`{"id":1,"content":"<x>"}`), "", "", ""), []string{"added_tokens[0].id", `the id of "b"`}},
+		"added other id":      {smallFile(added(`{"id":9,"content":"b"}`), "", "", ""), []string{"added_tokens[0].id", "its id 1"}},
+		"added twice":         {smallFile(added(`{"id":9,"content":"x"},{"id":10,"content":"x"}`), "", "", ""), []string{"added_tokens[1].content"}},
+		"added negative":      {smallFile(added(`{"id":-5,"content":"x"}`), "", "", ""), []string{"added_tokens[0].id", "-5"}},
+		"added beyond int32":  {smallFile(added(`{"id":5000000000,"content":"x"}`), "", "", ""), []string{"added_tokens", "5000000000"}},
+		"added long":          {smallFile(added(`{"id":9,"content":"`+strings.Repeat("x", 2000)+`"}`), "", "", ""), []string{"added_tokens[0].content", "1024 bytes"}},
+		"added grows":         {smallFile(added(`{"id":9,"content":"xx","normalized":true}`)+`"normalizer":{"type":"Replace","pattern":{"String":"x"},"content":"`+strings.Repeat("y", 600)+`"},`, "", "", ""), []string{"added_tokens[0].content", "1024 bytes"}},
+		"added total":         {smallFile(manyAdded(), "", "", ""), []string{"added_tokens", "4194304"}},
+		"long prepend":        {smallFile(`"normalizer":{"type":"Prepend","prepend":"`+strings.Repeat("x", 2000)+`"},`, "", "", ""), []string{"normalizer.prepend", "1024 bytes"}},
+		"normaliser":          {smallFile(`"normalizer":{"type":"Nmt"},`, "", "", ""), []string{"normalizer.type", `"Nmt"`}},
+		"inner normaliser":    {smallFile(`"normalizer":{"type":"Sequence","normalizers":[{"type":"NFC"},{"type":"Nmt"}]},`, "", "", ""), []string{"normalizer[1].type"}},
+		"replace regex":       {smallFile(`"normalizer":{"type":"Replace","pattern":{"Regex":"a+"},"content":"b"},`, "", "", ""), []string{"normalizer.pattern", "a+"}},
+		"nested":              {smallFile(`"normalizer":`+nested+`,`, "", "", ""), []string{"nested too deeply"}},
+		"bomb":                {smallFile(`"normalizer":`+bomb+`,`, "", "", ""), []string{"times longer"}},
+		"pre-tokenizer":       {smallFile(`"pre_tokenizer":{"type":"BertPreTokenizer"},`, "", "", ""), []string{"pre_tokenizer.type", "BertPreTokenizer"}},
+		"look-ahead":          {smallFile(`"pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"a(?!b)"}},`, "", "", ""), []string{"pre_tokenizer.pattern.Regex", "a(?!b)"}},
+		"word class":          {smallFile(`"pre_tokenizer":{"type":"Split","behavior":"Isolated","pattern":{"Regex":"\\w+"}},`, "", "", ""), []string{`\w means something else`}},
+		"no pattern":          {smallFile(`"pre_tokenizer":{"type":"Split","behavior":"Isolated"},`, "", "", ""), []string{"pre_tokenizer.pattern"}},
+		"behaviour":           {smallFile(`"pre_tokenizer":{"type":"Split","behavior":"Sideways","pattern":{"String":"a"}},`, "", "", ""), []string{"pre_tokenizer.behavior", "Sideways"}},
+		"two ByteLevels":      {smallFile(`"pre_tokenizer":{"type":"Sequence","pretokenizers":[{"type":"ByteLevel"},{"type":"ByteLevel"}]},`, "", "", ""), []string{"pre_tokenizer[1]"}},
+		"long replacement":    {smallFile(`"pre_tokenizer":{"type":"Metaspace","replacement":"__"},`, "", "", ""), []string{"pre_tokenizer.replacement"}},
+		"prepend scheme":      {smallFile(`"pre_tokenizer":{"type":"Metaspace","replacement":"_","prepend_scheme":"maybe"},`, "", "", ""), []string{"prepend_scheme", "maybe"}},
+		"decoder":             {smallFile(`"decoder":{"type":"CTC"},`, "", "", ""), []string{"decoder.type", "CTC"}},
+		"strip of two":        {smallFile(`"decoder":{"type":"Strip","content":"xy"},`, "", "", ""), []string{"decoder.content"}},
+		"post-processor":      {smallFile(`"post_processor":{"type":"BertProcessing"},`, "", "", ""), []string{"post_processor.type"}},
+		"template token":      {smallFile(`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}]},`, "", "", ""), []string{"post_processor.single[0]", "<s>"}},
+		"template id":         {smallFile(`"post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<s>"}},{"Sequence":{"id":"A"}}],"special_tokens":{"<s>":{"ids":[77]}}},`, "", "", ""), []string{"post_processor.single[0]", "77"}},
+		"template without A":  {smallFile(`"post_processor":{"type":"TemplateProcessing","single":[]},`, "", "", ""), []string{"post_processor.single"}},
+		"template other text": {smallFile(`"post_processor":{"type":"TemplateProcessing","single":[{"Sequence":{"id":"B"}}]},`, "", "", ""), []string{"post_processor.single[0]"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("dir/tokenizer.json", []byte(c.raw))
@@ -119,10 +122,20 @@ func TestBadFiles(t *testing.T) {
 	}
 }
 
+// manyAdded is a field added_tokens with more text than is accepted.
+func manyAdded() string {
+	var b strings.Builder
+	b.WriteString(`"added_tokens": [`)
+	for id := range 4200 {
+		fmt.Fprintf(&b, `{"id":%d,"content":"%s%d"},`, id+10, strings.Repeat("x", 1000), id)
+	}
+	return b.String() + `{"id":9,"content":"y"}],`
+}
+
 func writeModel(t *testing.T, config string) string {
 	t.Helper()
 	dir := t.TempDir()
-	raw := file4(`"added_tokens":[{"id":4,"content":"</s>","special":true}],`, "", "", "")
+	raw := smallFile(`"added_tokens":[{"id":4,"content":"</s>","special":true}],`, "", "", "")
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer.json"), []byte(raw), 0o644))
 	if config != "" {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "tokenizer_config.json"), []byte(config), 0o644))
@@ -169,7 +182,7 @@ func TestLoadErrors(t *testing.T) {
 	requireFault(t, err, path)
 	var packed bytes.Buffer
 	w := gzip.NewWriter(&packed)
-	_, err = w.Write([]byte(file4("", "", "", "")))
+	_, err = w.Write([]byte(smallFile("", "", "", "")))
 	require.NoError(t, errors.Join(err, w.Close()))
 	require.NoError(t, os.WriteFile(path, packed.Bytes()[:packed.Len()-9], 0o644))
 	_, err = LoadFile(path)

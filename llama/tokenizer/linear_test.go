@@ -30,17 +30,17 @@ func hard(n int) map[string]string {
 // takes longer than that.
 func TestHardInputIsFast(t *testing.T) {
 	if testing.Short() {
-		t.Skip("encodes some 7 MiB")
+		t.Skip("encodes some 4 MiB")
 	}
-	for _, name := range []string{"llama2", "llama3", "qwen2"} {
+	for _, name := range []string{"llama2", "qwen2"} {
 		tok := fixture(t, name)
-		for kind, text := range hard(1 << 17) {
+		for kind, text := range hard(1 << 16) {
 			start := time.Now()
 			ids := tok.Encode(text, false)
 			tok.Decode(ids, false)
 			took := time.Since(start)
 			t.Logf("%s, %s: %v", name, kind, took)
-			assert.Less(t, took, 5*time.Second, "%s, %s", name, kind)
+			assert.Less(t, took, 2*time.Second, "%s, %s", name, kind)
 		}
 	}
 }

@@ -17,10 +17,12 @@ import (
 
 // Bounds of what is read; the largest known tokenizer.json has about 35 MB.
 const (
-	maxFile       = 256 << 20 // bytes of a tokenizer.json, uncompressed
+	maxFile       = 128 << 20 // bytes of a tokenizer.json, uncompressed
 	maxConfig     = 16 << 20  // bytes of a tokenizer_config.json
 	maxID         = 1 << 24
-	maxAddedToken = 1024 // bytes of one added token
+	maxAddedToken = 1024    // bytes of one added token, normalised if it is to be
+	maxAddedTotal = 4 << 20 // bytes of all of them
+	maxPrepend    = 1024    // bytes put before every text
 )
 
 // Load reads tokenizer.json of a model folder, and bos_token, eos_token and

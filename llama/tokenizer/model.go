@@ -78,25 +78,32 @@ func (p parser) readVocab(t *Tokenizer, raw json.RawMessage) error {
 	for dec.More() {
 		key, _ := dec.Token() // the syntax was checked with the whole file
 		value, _ := dec.Token()
-		piece, _ := key.(string)
-		field := fmt.Sprintf("model.vocab[%q]", piece)
-		number, ok := value.(json.Number)
-		if !ok {
-			return p.badID(field, fmt.Sprintf("%q", fmt.Sprint(value)))
+		if err := p.readPiece(t, fmt.Sprint(key), value); err != nil {
+			return err
 		}
-		id, err := strconv.ParseInt(number.String(), 10, 32)
-		if err != nil || id < 0 || id > maxID {
-			return p.badID(field, number.String())
-		}
-		if _, twice := t.model.vocab[piece]; twice {
-			return p.bad(field, "the piece twice", "every piece once", refetch)
-		}
-		if first, twice := t.pieces[int32(id)]; twice {
-			return p.bad(field, fmt.Sprintf("%d, the id of %q", id, first), "an id of its own", refetch)
-		}
-		t.model.vocab[piece] = int32(id)
-		t.enter(piece, int32(id))
 	}
+	return nil
+}
+
+// readPiece enters one piece and its id.
+func (p parser) readPiece(t *Tokenizer, piece string, value json.Token) error {
+	field := func() string { return fmt.Sprintf("model.vocab[%q]", piece) }
+	number, ok := value.(json.Number)
+	if !ok {
+		return p.badID(field(), fmt.Sprintf("%q", fmt.Sprint(value)))
+	}
+	id, err := strconv.ParseInt(number.String(), 10, 32)
+	if err != nil || id < 0 || id > maxID {
+		return p.badID(field(), number.String())
+	}
+	if _, twice := t.model.vocab[piece]; twice {
+		return p.bad(field(), "the piece twice", "every piece once", refetch)
+	}
+	if first, twice := t.pieces[int32(id)]; twice {
+		return p.bad(field(), fmt.Sprintf("%d, the id of %q", id, first), "an id of its own", refetch)
+	}
+	t.model.vocab[piece] = int32(id)
+	t.enter(piece, int32(id))
 	return nil
 }
 
@@ -138,24 +145,33 @@ func (p parser) readMerges(m *bpe, raw json.RawMessage) error {
 
 // mergePairs reads merges written as "a b" or as ["a", "b"].
 func (p parser) mergePairs(raw json.RawMessage) ([][2]string, error) {
-	const want = `two pieces, as "a b" or ["a", "b"]`
+	bad := func(i int, found any) error {
+		return p.bad(fmt.Sprintf("model.merges[%d]", i), fmt.Sprintf("%q", found), `two pieces, as "a b" or ["a", "b"]`, refetch)
+	}
+	var pairs [][2]string
 	var lines []string
-	var lists [][]string
 	if json.Unmarshal(raw, &lines) == nil {
-		for _, line := range lines {
-			if !strings.HasPrefix(line, "#version") {
-				lists = append(lists, strings.Split(line, " "))
+		for i, line := range lines {
+			left, right, _ := strings.Cut(line, " ")
+			switch {
+			case strings.HasPrefix(line, "#version"):
+			case left == "" || right == "" || strings.Contains(right, " "):
+				return nil, bad(i, line)
+			default:
+				pairs = append(pairs, [2]string{left, right})
 			}
 		}
-	} else if err := p.decode("model.merges", raw, &lists); err != nil {
+		return pairs, nil
+	}
+	var lists [][]string
+	if err := p.decode("model.merges", raw, &lists); err != nil {
 		return nil, err
 	}
-	pairs := make([][2]string, len(lists))
-	for i, l := range lists {
-		if len(l) != 2 {
-			return nil, p.bad(fmt.Sprintf("model.merges[%d]", i), fmt.Sprintf("%q", l), want, refetch)
+	for i, list := range lists {
+		if len(list) != 2 {
+			return nil, bad(i, list)
 		}
-		pairs[i] = [2]string(l)
+		pairs = append(pairs, [2]string(list))
 	}
 	return pairs, nil
 }

@@ -60,7 +60,10 @@ func (n stripNormalizer) normalize(text string) string {
 	return text
 }
 
-// formNormalizer brings text to a Unicode normal form (UAX 15).
+// formNormalizer brings text to a Unicode normal form (UAX 15), by Unicode 15.0.
+// Hugging Face's library has the tables of Unicode 9.0: the two differ where
+// several combining marks stand on one character, out of canonical order, and one
+// of them is newer than 2016, and for NFKC and NFKD of such new characters.
 type formNormalizer norm.Form
 
 func (n formNormalizer) normalize(text string) string {

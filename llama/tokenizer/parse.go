@@ -114,6 +114,7 @@ func (p parser) readAdded(t *Tokenizer, f file) error {
 	}
 	t.normalizer = n
 	seen := map[string]int32{}
+	total := 0
 	for i, tok := range f.AddedTokens {
 		field := fmt.Sprintf("added_tokens[%d]", i)
 		if err := p.checkAdded(t, field, tok); err != nil {
@@ -121,6 +122,9 @@ func (p parser) readAdded(t *Tokenizer, f file) error {
 		}
 		if id, twice := seen[tok.Content]; twice && id != tok.ID {
 			return p.bad(field+".content", fmt.Sprintf("%q again, with id %d and id %d", tok.Content, id, tok.ID), "one id for each token", refetch)
+		}
+		if total += len(tok.Content); total > maxAddedTotal {
+			return p.bad("added_tokens", fmt.Sprintf("%d bytes of content", total), fmt.Sprintf("at most %d", maxAddedTotal), "remove tokens")
 		}
 		seen[tok.Content] = tok.ID
 		t.enter(tok.Content, tok.ID)
@@ -133,7 +137,11 @@ func (p parser) checkAdded(t *Tokenizer, field string, tok addedToken) error {
 	if tok.ID < 0 || tok.ID > maxID {
 		return p.badID(field+".id", strconv.Itoa(int(tok.ID)))
 	}
-	if len(tok.Content) > maxAddedToken {
+	length := len(tok.Content)
+	if tok.Normalized && length <= maxAddedToken {
+		length = len(t.normalizer.normalize(tok.Content))
+	}
+	if length > maxAddedToken {
 		return p.bad(field+".content", fmt.Sprintf("%q", tok.Content), fmt.Sprintf("at most %d bytes", maxAddedToken), "shorten or remove the token")
 	}
 	if piece, taken := t.pieces[tok.ID]; taken && piece != tok.Content {

@@ -8,7 +8,8 @@ import (
 
 // Hugging Face tokenizers write patterns in Oniguruma's language. Where Go's
 // linear-time one says the same, or can be made to, it is used; a pattern that
-// would mean something else is refused.
+// would mean something else is refused. Letters and numbers are those of Go's
+// Unicode version.
 
 const maxPattern = 4096 // bytes
 

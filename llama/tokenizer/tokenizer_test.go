@@ -29,8 +29,11 @@ func fixture(t testing.TB, name string) *Tokenizer {
 }
 
 func fixturePath(name string) string {
-	if name == "demo-2m" {
+	switch name {
+	case "demo-2m":
 		return filepath.Join(testdata, "models", name, "tokenizer.json")
+	case "llama2-small": // Llama 2's with fewer pieces and merges
+		return filepath.Join("testdata", name+".tokenizer.json.gz")
 	}
 	return filepath.Join(testdata, "tokenizers", name+".tokenizer.json.gz")
 }
