@@ -3,7 +3,6 @@ package session
 import (
 	"fmt"
 
-	"trainer/core/abi"
 	"trainer/core/op"
 	"trainer/core/plugin"
 	"trainer/core/program"
