@@ -162,6 +162,20 @@ func TestLoadConfig(t *testing.T) {
 	assert.False(t, ok)
 }
 
+func TestLoadRealFolder(t *testing.T) {
+	tok, err := Load(filepath.Join(testdata, "models", "demo-2m"))
+	require.NoError(t, err)
+	for want, get := range []func() (int32, bool){tok.BOS, tok.EOS, tok.PAD} {
+		id, ok := get()
+		assert.True(t, ok)
+		assert.EqualValues(t, want, id)
+	}
+	assert.Equal(t, 4096, tok.VocabSize())
+	assert.Equal(t, []int32{0, 1}, tok.Encode("</s>", true), "special tokens in text are recognised")
+	assert.Equal(t, "", tok.Decode([]int32{0, 1}, true))
+	assert.Equal(t, "<s></s>", tok.Decode([]int32{0, 1}, false))
+}
+
 func TestLoadErrors(t *testing.T) {
 	for config, parts := range map[string][]string{
 		`{"eos_token":"<end>"}`:         {"tokenizer_config.json", "eos_token", "<end>"},
