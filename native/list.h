@@ -120,7 +120,7 @@ static inline int32_t list_check_operand(const struct list_walk *walk, const str
   if (extent < 0) return list_bad(walk, TRAINER_INVALID, "an operand has a negative or too large shape or stride");
   if ((uint64_t)extent * element > operand->bytes) return list_bad(walk, TRAINER_INVALID, "an operand's view is larger than its bytes");
   if (operand->offset % element != 0) return list_bad(walk, TRAINER_INVALID, "an operand's offset is not aligned to its elements");
-  for (uint32_t dim = 0; output && dim < operand->rank; dim++)
+  for (uint32_t dim = 0; output && extent > 0 && dim < operand->rank; dim++)
     if (operand->shape[dim] > 1 && operand->stride[dim] == 0) return list_bad(walk, TRAINER_INVALID, "an output is broadcast");
   int32_t status = list_check_place(walk, operand, output);
   return status ? status : list_check_bound(walk, record, operand);

@@ -30,14 +30,13 @@ static uint64_t norm_workspace(const struct call *call, uint32_t threads) {
 struct piece {
   const struct view *view;
   const struct rowmath *math;
-  double sum;
+  double *sum;
 };
 
 static void norm_row(const void *arg, const struct strided_row *row) {
-  /* The piece belongs to this task alone. */
-  struct piece *piece = (struct piece *)(uintptr_t)arg;
+  const struct piece *piece = arg;
   float buffer[STRIDED_ROW];
-  piece->sum += piece->math->sum_squares(row_load(buffer, piece->view, row->offset[0], row->step[0], row->n), row->n);
+  *piece->sum += piece->math->sum_squares(row_load(buffer, piece->view, row->offset[0], row->step[0], row->n), row->n);
 }
 
 struct norm {
@@ -49,11 +48,11 @@ struct norm {
 
 static void norm_task(void *arg, int64_t task, uint32_t worker) {
   const struct norm *norm = arg;
-  struct piece piece = {norm->view, norm->math, 0};
+  struct piece piece = {norm->view, norm->math, &norm->sums[task]};
+  norm->sums[task] = 0;
   int64_t begin = task * STRIDED_GRAIN, end = begin + STRIDED_GRAIN;
   (void)worker;
   strided_walk(&norm->strided, begin, end < norm->view->count ? end : norm->view->count, norm_row, &piece);
-  norm->sums[task] = piece.sum;
 }
 
 static void norm_run(const struct call *call) {

@@ -1,0 +1,126 @@
+/* random.c - RANDOM and DROPOUT_MASK: Philox at (seed, site, step, sample, position,
+ * feature), so a number depends on nothing else. */
+#include <string.h>
+
+#include "../../../native/half.h"
+#include "../../../native/philox.h"
+#include "check.h"
+
+#define ROWS_MIN_ELEMENTS 8192
+
+/* The inputs both ops share. */
+struct site {
+  struct philox_key key;
+  uint32_t step;
+  const struct view *samples;
+  const struct view *positions;
+};
+
+static int inputs_ok(const struct call *call, int64_t rows) {
+  const struct view *in = call->in;
+  return is_dtype(&in[0], TRAINER_I32) && is_dtype(&in[1], TRAINER_I32) && in[0].rank == 1 && in[1].rank == 1 &&
+         in[0].count == rows && in[1].count == rows && is_dtype(&in[2], TRAINER_I32) && is_vector(&in[2], 2) &&
+         is_scalar(&in[3], TRAINER_I32);
+}
+
+static struct site site_of(const struct call *call, uint32_t site_lo, uint32_t site_hi) {
+  return (struct site){philox_key_of(call->in[2].data, site_lo, site_hi), (uint32_t)*(const int32_t *)call->in[3].data,
+                       &call->in[0], &call->in[1]};
+}
+
+static uint32_t scalar_at(const struct view *view, int64_t row) {
+  return (uint32_t)((const int32_t *)view->data)[row * view->stride[0]];
+}
+
+/* Four numbers of a row, features [4 block, 4 block + 4). */
+static void draw(float out[4], const struct site *site, int64_t row, int64_t block) {
+  uint32_t words[4];
+  philox(words, site->key, (uint32_t)block, scalar_at(site->positions, row), scalar_at(site->samples, row), site->step);
+  for (int i = 0; i < 4; i++) out[i] = philox_uniform(words[i]);
+}
+
+static int64_t rows_per_task(int64_t width) { return width > 0 ? 1 + ROWS_MIN_ELEMENTS / width : ROWS_MIN_ELEMENTS; }
+
+struct draws {
+  const struct call *call;
+  struct site site;
+  float p;
+  int64_t features;
+  int64_t rows;
+};
+
+static void each_row(struct draws *draws, void (*fn)(void *arg, int64_t task, uint32_t worker)) {
+  int64_t per = rows_per_task(draws->features);
+  pool_run(draws->call->pool, (draws->rows + per - 1) / per, fn, draws);
+}
+
+static int64_t rows_end(const struct draws *draws, int64_t task) {
+  int64_t end = (task + 1) * rows_per_task(draws->features);
+  return end < draws->rows ? end : draws->rows;
+}
+
+/* ---- random ---- */
+
+static int32_t random_check(const struct call *call, char *text, uint64_t bytes) {
+  if (call->n_out != 1 || call->n_in != 4 || call->attr_bytes < sizeof(trainer_attr_random))
+    return refuse(text, bytes, TRAINER_INVALID, "random needs dst, four inputs and its attributes");
+  if (!is_dtype(&call->out[0], TRAINER_F32) || call->out[0].rank != 2 || !has_rows(&call->out[0]) || !inputs_ok(call, call->out[0].shape[0]))
+    return refuse(text, bytes, TRAINER_INVALID, "random needs dst f32 [r, f], samples, positions i32 [r], seed i32 [2], step i32 [1]");
+  return TRAINER_OK;
+}
+
+static void random_task(void *arg, int64_t task, uint32_t worker) {
+  const struct draws *draws = arg;
+  (void)worker;
+  for (int64_t row = task * rows_per_task(draws->features); row < rows_end(draws, task); row++) {
+    float *dst = row_at(&draws->call->out[0], row, 0), four[4];
+    for (int64_t at = 0; at < draws->features; at += 4) {
+      draw(four, &draws->site, row, at / 4);
+      for (int64_t i = 0; i < 4 && at + i < draws->features; i++) dst[at + i] = four[i];
+    }
+  }
+}
+
+static void random_run(const struct call *call) {
+  const trainer_attr_random *attr = call->attr;
+  struct draws draws = {call, site_of(call, attr->site_lo, attr->site_hi), 0, call->out[0].shape[1], call->out[0].shape[0]};
+  each_row(&draws, random_task);
+}
+
+const struct kernel kernel_random = {.op = TRAINER_OP_RANDOM, .name = "random", .check = random_check, .run = random_run};
+
+/* ---- dropout mask ---- */
+
+static int32_t mask_check(const struct call *call, char *text, uint64_t bytes) {
+  const trainer_attr_dropout_mask *attr = call->attr;
+  const struct view *mask = &call->out[0];
+  if (call->n_out != 1 || call->n_in != 4 || call->attr_bytes < sizeof *attr)
+    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask, four inputs and its attributes");
+  if (!is_dtype(mask, TRAINER_U8) || mask->rank != 2 || !has_rows(mask) || attr->features < 0 || attr->features > INT32_MAX ||
+      mask->shape[1] != (attr->features + 7) / 8 || !inputs_ok(call, mask->shape[0]))
+    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask u8 [T, ceil(K/8)], samples, positions i32 [T], seed i32 [2], step i32 [1]");
+  return TRAINER_OK;
+}
+
+static void mask_task(void *arg, int64_t task, uint32_t worker) {
+  const struct draws *draws = arg;
+  (void)worker;
+  for (int64_t row = task * rows_per_task(draws->features); row < rows_end(draws, task); row++) {
+    uint8_t *mask = row_at(&draws->call->out[0], row, 0);
+    float four[4];
+    memset(mask, 0, (size_t)draws->call->out[0].shape[1]);
+    for (int64_t at = 0; at < draws->features; at += 4) {
+      draw(four, &draws->site, row, at / 4);
+      for (int64_t i = 0; i < 4 && at + i < draws->features; i++)
+        mask[(at + i) / 8] = (uint8_t)(mask[(at + i) / 8] | (four[i] >= draws->p) << (at + i) % 8);
+    }
+  }
+}
+
+static void mask_run(const struct call *call) {
+  const trainer_attr_dropout_mask *attr = call->attr;
+  struct draws draws = {call, site_of(call, attr->site_lo, attr->site_hi), f32_from_bits(attr->p_bits), attr->features, call->out[0].shape[0]};
+  each_row(&draws, mask_task);
+}
+
+const struct kernel kernel_dropout_mask = {.op = TRAINER_OP_DROPOUT_MASK, .name = "dropout_mask", .check = mask_check, .run = mask_run};
