@@ -26,15 +26,17 @@ type Settings struct {
 // Engine is a network on a device: every program a run needs, compiled, and the memory
 // they share. It belongs to one goroutine.
 type Engine struct {
-	Net      *Network
-	Session  *session.Session
-	Settings Settings
-	Policy   []program.Policy // of each layer, as chosen
-	scalars  scalars
-	guarded  op.Guarded
-	bodies   map[shape]*compiledBody
-	update   Update
-	step     *session.Program // the update, compiled
+	Net        *Network
+	Session    *session.Session
+	Settings   Settings
+	Policy     []program.Policy // of each layer, as chosen
+	scalars    scalars
+	guarded    op.Guarded
+	uses       Uses
+	bodies     map[shape]*compiledBody
+	generators map[generatorKey]*generator
+	update     Update
+	step       *session.Program // the update, compiled
 }
 
 // shape is what a body is compiled for.
@@ -59,11 +61,19 @@ func Granularity(context int64) int64 { return max(16, (context/16+15)/16*16) }
 
 func round(n, to int64) int64 { return (n + to - 1) / to * to }
 
-// NewEngine plans a run on an opened session: states, then every shape that may occur,
-// training and evaluation. Nothing is allocated. longest is the longest row of the
-// data. The error is a fault of kind Memory where the run cannot fit limit.
-func NewEngine(s *session.Session, n *Network, set Settings, longest int64, limit int64) (*Engine, error) {
-	e := &Engine{Net: n, Session: s, Settings: set, scalars: newScalars(), guarded: newGuarded(), bodies: map[shape]*compiledBody{}}
+// Uses is what an engine will be asked to do.
+type Uses struct {
+	Train    int64 // longest row to train on; 0 = no training
+	Evaluate int64 // longest row to evaluate; 0 = none
+	Generate int64 // longest text to generate, prompt included; 0 = none
+}
+
+// NewEngine plans a run on an opened session: states, then every shape that may occur.
+// Nothing is allocated. The error is a fault of kind Memory where the run cannot fit
+// limit bytes (0 = no limit).
+func NewEngine(s *session.Session, n *Network, set Settings, uses Uses, limit int64) (*Engine, error) {
+	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(),
+		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}}
 	p := set.Precision
 	if set.Accumulation > 1 {
 		p = p.Accumulating()
@@ -72,27 +82,41 @@ func NewEngine(s *session.Session, n *Network, set Settings, longest int64, limi
 	if err := e.place(); err != nil {
 		return nil, err
 	}
-	e.update = buildUpdate(n, e.scalars, e.guarded, p, set.Optimizer)
-	var err error
-	if e.step, err = s.Compile(e.update.Graph, nil, nil); err != nil {
+	if uses.Train > 0 {
+		e.update = buildUpdate(n, e.scalars, e.guarded, p, set.Optimizer)
+		var err error
+		if e.step, err = s.Compile(e.update.Graph, nil, nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := e.chooseRecompute(limit); err != nil {
 		return nil, err
 	}
-	if err := e.chooseRecompute(longest, limit); err != nil {
-		return nil, err
-	}
-	grain := Granularity(set.Context)
-	for seq := grain; seq <= round(longest, grain); seq += grain {
-		for _, training := range []bool{false, true} {
-			if _, err := e.body(shape{set.Batch, seq, training}); err != nil {
-				return nil, err
+	return e, e.compileShapes(Granularity(set.Context))
+}
+
+// compileShapes compiles every shape up to the longest, in steps of grain.
+func (e *Engine) compileShapes(grain int64) error {
+	for _, use := range []struct {
+		longest  int64
+		training bool
+	}{{e.uses.Train, true}, {e.uses.Evaluate, false}} {
+		longest := round(use.longest, Granularity(e.Settings.Context))
+		for seq := min(grain, longest); seq > 0 && seq <= longest; seq += grain {
+			if _, err := e.body(shape{e.Settings.Batch, seq, use.training}); err != nil {
+				return err
 			}
 		}
 	}
-	return e, nil
+	if e.uses.Generate > 0 {
+		_, err := e.generator(round(e.uses.Generate, generateGrain), false)
+		return err
+	}
+	return nil
 }
 
 func (e *Engine) place() error {
-	states := e.Net.States(true)
+	states := e.Net.States(e.uses.Train > 0)
 	states = append(states, guardedValues(e.guarded)...)
 	for _, v := range states {
 		program.AssignValue(v, e.Settings.Precision)
@@ -107,7 +131,7 @@ func (e *Engine) place() error {
 
 // chooseRecompute takes the policy asked for, or with auto the least recompute that
 // fits: none, selective, then whole blocks in as many layers as needed.
-func (e *Engine) chooseRecompute(longest, limit int64) error {
+func (e *Engine) chooseRecompute(limit int64) error {
 	layers := e.Net.Model.Layers()
 	uniform := func(p program.Policy) []program.Policy {
 		all := make([]program.Policy, layers)
@@ -122,23 +146,23 @@ func (e *Engine) chooseRecompute(longest, limit int64) error {
 			return err
 		}
 		e.Policy = uniform(p)
-		return e.fits(longest, limit)
+		return e.fits(limit)
 	}
 	for _, p := range []program.Policy{program.KeepAll, program.Selective} {
 		e.Policy = uniform(p)
-		if e.fits(longest, limit) == nil {
+		if e.fits(limit) == nil {
 			return nil
 		}
 	}
 	low, high := 0, layers // low layers in whole blocks do not fit; high may
 	e.Policy = uniform(program.Block)
-	if err := e.fits(longest, limit); err != nil {
+	if err := e.fits(limit); err != nil {
 		return err
 	}
 	for high-low > 1 {
 		mid := (low + high) / 2
 		e.Policy = mixed(uniform(program.Selective), mid)
-		if e.fits(longest, limit) == nil {
+		if e.fits(limit) == nil {
 			high = mid
 		} else {
 			low = mid
@@ -156,18 +180,16 @@ func mixed(all []program.Policy, k int) []program.Policy {
 	return all
 }
 
-// fits compiles the largest shape on trial and compares the plan with the limit.
-func (e *Engine) fits(longest, limit int64) error {
+// fits compiles the largest shapes on trial and compares the plan with the limit.
+func (e *Engine) fits(limit int64) error {
 	mark := e.Session.Mark()
 	defer func() {
 		e.Session.Reset(mark)
 		clear(e.bodies)
+		clear(e.generators)
 	}()
-	seq := round(longest, Granularity(e.Settings.Context))
-	for _, training := range []bool{false, true} {
-		if _, err := e.body(shape{e.Settings.Batch, seq, training}); err != nil {
-			return err
-		}
+	if err := e.compileShapes(max(e.uses.Train, e.uses.Evaluate, 1) + Granularity(e.Settings.Context)); err != nil {
+		return err
 	}
 	if need := e.Session.Memory().Total(); limit > 0 && need > limit {
 		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),

@@ -188,4 +188,3 @@ func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
 
 // gib renders bytes for people.
 func gib(n int64) string { return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30)) }
-

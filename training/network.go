@@ -67,6 +67,7 @@ type Network struct {
 	constants map[string]*op.Value
 	data      map[*op.Value][]float32
 	evaluate  bool // no dropout
+	base      bool // no adapters
 }
 
 // NewNetwork declares the states of a model under a method.
@@ -151,7 +152,10 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	var a op.Linear
 	adapted := false
 	for _, name := range names {
-		p := op.Projection{Weight: n.matrices[name], Adapter: n.adapters[name]}
+		p := op.Projection{Weight: n.matrices[name]}
+		if !n.base {
+			p.Adapter = n.adapters[name]
+		}
 		adapted = adapted || p.Adapter != nil
 		a.Projections = append(a.Projections, p)
 	}
