@@ -21,9 +21,10 @@ static inline void codes_between(float *between, const float *values, int n) {
 }
 
 /* The nearest NF4 code of x in [-1, 1]; a tie takes the lower code, NaN code 0. */
-static inline uint8_t nf4_encode(float x, const float between[15]) {
-  uint8_t code = 0;
-  for (int i = 0; i < 15; i++) code = (uint8_t)(code + (x > between[i]));
+static inline int32_t nf4_encode(float x, const float between[15]) {
+  int32_t code = 0;
+#pragma GCC unroll 15 /* so that a loop over elements vectorises */
+  for (int i = 0; i < 15; i++) code += x > between[i];
   return code;
 }
 

@@ -5,9 +5,11 @@
 
 #include "../../../native/nf4.h"
 #include "check.h"
+#include "rowmath.h"
 #include "strided.h"
 
 #define BLOCKS_PER_TASK 128
+#define GROUP_MAX 4096
 
 static const trainer_quant_format *format_of(const struct call *call) { return &((const trainer_attr_quant *)call->attr)->format; }
 
@@ -22,7 +24,7 @@ static int is_dense(const trainer_quant_format *f) {
 /* The NF4 layouts there are. A group is even, so that no byte belongs to two blocks. */
 static int is_nf4(const trainer_quant_format *f) {
   int scales = f->nested_group ? f->scale_dtype == TRAINER_U8 : f->scale_dtype == TRAINER_F32;
-  return f->format == TRAINER_FORMAT_NF4 && f->bits == 4 && f->group > 0 && f->group <= STRIDED_ROW * 4 && f->group % 2 == 0 && f->axis == 0 &&
+  return f->format == TRAINER_FORMAT_NF4 && f->bits == 4 && f->group > 0 && f->group <= GROUP_MAX && f->group % 2 == 0 && f->axis == 0 &&
          f->code_layout == 0 && f->zero_dtype == 0 && scales && f->nested_group <= INT32_MAX;
 }
 
@@ -98,7 +100,7 @@ static void dense_run(const struct call *call, const struct view *to, const stru
 /* ---- quantise ---- */
 
 struct nf4 {
-  const struct call *call;
+  const struct rowmath *math;
   const struct view *weight;
   const struct view *dense;
   const trainer_quant_format *format;
@@ -123,17 +125,16 @@ static float largest(const float *x, int64_t n) {
 static void quantise_block(const struct nf4 *nf4, int64_t block) {
   int64_t begin = block * nf4->format->group, n = nf4->n - begin;
   uint8_t *codes = (uint8_t *)nf4->weight[TRAINER_WEIGHT_DATA].data + begin / 2;
-  float x[STRIDED_ROW * 4];
+  float x[GROUP_MAX];
+  int32_t code[GROUP_MAX + 1];
   if (n > nf4->format->group) n = nf4->format->group;
   load_f32(x, element(nf4->dense, begin), nf4->dense->dtype, n);
   float absmax = largest(x, n);
   nf4->absmax[block] = absmax;
   if (absmax == 0.0f) absmax = 1.0f; /* all zero: code 7, which is 0 */
-  for (int64_t i = 0; i < n; i += 2) {
-    uint8_t high = nf4_encode(x[i] / absmax, nf4->between);
-    uint8_t low = i + 1 < n ? nf4_encode(x[i + 1] / absmax, nf4->between) : 0;
-    codes[i / 2] = (uint8_t)(high << 4 | low);
-  }
+  nf4->math->nf4_codes(code, x, absmax, nf4->between, n);
+  code[n] = 0; /* fills the last byte of an odd weight */
+  for (int64_t i = 0; i < n; i += 2) codes[i / 2] = (uint8_t)(code[i] << 4 | code[i + 1]);
 }
 
 static int64_t block_end(const struct nf4 *nf4, int64_t task) {
@@ -208,7 +209,7 @@ static uint64_t quantise_workspace(const struct call *call, uint32_t threads) {
 
 static struct nf4 nf4_of(const struct call *call, const struct view *weight, const struct view *dense) {
   const trainer_quant_format *f = format_of(call);
-  return (struct nf4){.call = call, .weight = weight, .dense = dense, .format = f, .n = dense->count, .blocks = divide_up(dense->count, f->group)};
+  return (struct nf4){.math = rowmath_for(call->isa), .weight = weight, .dense = dense, .format = f, .n = dense->count, .blocks = divide_up(dense->count, f->group)};
 }
 
 static void quantise_run(const struct call *call) {
@@ -239,7 +240,7 @@ static float absmax_of(const struct nf4 *nf4, int64_t block) {
 static void dequantise_block(const struct nf4 *nf4, int64_t block) {
   int64_t begin = block * nf4->format->group, n = nf4->n - begin;
   const uint8_t *codes = (const uint8_t *)nf4->weight[TRAINER_WEIGHT_DATA].data + begin / 2;
-  float x[STRIDED_ROW * 4], absmax = absmax_of(nf4, block);
+  float x[GROUP_MAX], absmax = absmax_of(nf4, block);
   if (n > nf4->format->group) n = nf4->format->group;
   for (int64_t i = 0; i < n; i++) x[i] = nf4_values[i % 2 ? codes[i / 2] & 15 : codes[i / 2] >> 4] * absmax;
   store_f32((char *)nf4->dense->data + begin * dtype_bytes(nf4->dense->dtype), nf4->dense->dtype, x, n);

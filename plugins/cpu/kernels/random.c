@@ -1,10 +1,10 @@
 /* random.c - RANDOM and DROPOUT_MASK: Philox at (seed, site, step, sample, position,
  * feature), so a number depends on nothing else. */
-#include <string.h>
-
 #include "../../../native/half.h"
 #include "../../../native/philox.h"
 #include "check.h"
+#include "rowmath.h"
+#include "strided.h"
 
 #define ROWS_MIN_ELEMENTS 8192
 
@@ -32,22 +32,24 @@ static uint32_t scalar_at(const struct view *view, int64_t row) {
   return (uint32_t)((const int32_t *)view->data)[row * view->stride[0]];
 }
 
-/* Four numbers of a row, features [4 block, 4 block + 4). */
-static void draw(float out[4], const struct site *site, int64_t row, int64_t block) {
-  uint32_t words[4];
-  philox(words, site->key, (uint32_t)block, scalar_at(site->positions, row), scalar_at(site->samples, row), site->step);
-  for (int i = 0; i < 4; i++) out[i] = philox_uniform(words[i]);
-}
-
 static int64_t rows_per_task(int64_t width) { return width > 0 ? 1 + ROWS_MIN_ELEMENTS / width : ROWS_MIN_ELEMENTS; }
 
 struct draws {
   const struct call *call;
+  const struct rowmath *math;
   struct site site;
   float p;
   int64_t features;
   int64_t rows;
 };
+
+/* Numbers of features [at, at + n) of a row; at is a multiple of 4, n at most STRIDED_ROW. */
+static void draw(float *out, const struct draws *draws, int64_t row, int64_t at, int64_t n) {
+  const struct site *site = &draws->site;
+  uint32_t words[STRIDED_ROW];
+  draws->math->philox(words, site->key, (uint32_t)(at / 4), scalar_at(site->positions, row), scalar_at(site->samples, row), site->step, (n + 3) / 4);
+  for (int64_t i = 0; i < n; i++) out[i] = philox_uniform(words[i]);
+}
 
 static void each_row(struct draws *draws, void (*fn)(void *arg, int64_t task, uint32_t worker)) {
   int64_t per = rows_per_task(draws->features);
@@ -73,17 +75,17 @@ static void random_task(void *arg, int64_t task, uint32_t worker) {
   const struct draws *draws = arg;
   (void)worker;
   for (int64_t row = task * rows_per_task(draws->features); row < rows_end(draws, task); row++) {
-    float *dst = row_at(&draws->call->out[0], row, 0), four[4];
-    for (int64_t at = 0; at < draws->features; at += 4) {
-      draw(four, &draws->site, row, at / 4);
-      for (int64_t i = 0; i < 4 && at + i < draws->features; i++) dst[at + i] = four[i];
+    float *dst = row_at(&draws->call->out[0], row, 0);
+    for (int64_t at = 0; at < draws->features; at += STRIDED_ROW) {
+      int64_t left = draws->features - at;
+      draw(dst + at, draws, row, at, left < STRIDED_ROW ? left : STRIDED_ROW);
     }
   }
 }
 
 static void random_run(const struct call *call) {
   const trainer_attr_random *attr = call->attr;
-  struct draws draws = {call, site_of(call, attr->site_lo, attr->site_hi), 0, call->out[0].shape[1], call->out[0].shape[0]};
+  struct draws draws = {call, rowmath_for(call->isa), site_of(call, attr->site_lo, attr->site_hi), 0, call->out[0].shape[1], call->out[0].shape[0]};
   each_row(&draws, random_task);
 }
 
@@ -102,24 +104,32 @@ static int32_t mask_check(const struct call *call, char *text, uint64_t bytes) {
   return TRAINER_OK;
 }
 
+/* Bits of n numbers, lowest first; what the last byte has left over is 0. */
+static void keep_bits(uint8_t *mask, const float *x, float p, int64_t n) {
+  for (int64_t at = 0; at < n; at += 8) {
+    uint32_t byte = 0;
+    for (int64_t i = 0; i < 8 && at + i < n; i++) byte |= (uint32_t)(x[at + i] >= p) << i;
+    mask[at / 8] = (uint8_t)byte;
+  }
+}
+
 static void mask_task(void *arg, int64_t task, uint32_t worker) {
   const struct draws *draws = arg;
   (void)worker;
   for (int64_t row = task * rows_per_task(draws->features); row < rows_end(draws, task); row++) {
     uint8_t *mask = row_at(&draws->call->out[0], row, 0);
-    float four[4];
-    memset(mask, 0, (size_t)draws->call->out[0].shape[1]);
-    for (int64_t at = 0; at < draws->features; at += 4) {
-      draw(four, &draws->site, row, at / 4);
-      for (int64_t i = 0; i < 4 && at + i < draws->features; i++)
-        mask[(at + i) / 8] = (uint8_t)(mask[(at + i) / 8] | (four[i] >= draws->p) << (at + i) % 8);
+    float x[STRIDED_ROW];
+    for (int64_t at = 0; at < draws->features; at += STRIDED_ROW) {
+      int64_t left = draws->features - at, n = left < STRIDED_ROW ? left : STRIDED_ROW;
+      draw(x, draws, row, at, n);
+      keep_bits(mask + at / 8, x, draws->p, n);
     }
   }
 }
 
 static void mask_run(const struct call *call) {
   const trainer_attr_dropout_mask *attr = call->attr;
-  struct draws draws = {call, site_of(call, attr->site_lo, attr->site_hi), f32_from_bits(attr->p_bits), attr->features, call->out[0].shape[0]};
+  struct draws draws = {call, rowmath_for(call->isa), site_of(call, attr->site_lo, attr->site_hi), f32_from_bits(attr->p_bits), attr->features, call->out[0].shape[0]};
   each_row(&draws, mask_task);
 }
 

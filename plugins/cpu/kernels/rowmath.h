@@ -4,6 +4,7 @@
 #ifndef TRAINER_CPU_ROWMATH_H
 #define TRAINER_CPU_ROWMATH_H
 
+#include "../../../native/philox.h"
 #include "../kernel.h"
 
 /* What one AdamW step needs of its scalars. */
@@ -35,6 +36,10 @@ struct rowmath {
   void (*rms_grad_w)(float *dw, const float *dy, const float *h, float rstd, int64_t n); /* dw += dy h rstd */
   void (*sincos)(float *s, float *c, const float *angle, int64_t n); /* |angle| < 2^31 */
   void (*rotate)(float *y1, float *y2, const float *x1, const float *x2, const float *c, const float *s, int64_t n);
+  /* words [4 n]: Philox at counters {first + i, position, sample, step} */
+  void (*philox)(uint32_t *words, struct philox_key key, uint32_t first, uint32_t position, uint32_t sample, uint32_t step, int64_t n);
+  /* codes of x / absmax; between as codes_between makes it */
+  void (*nf4_codes)(int32_t *codes, const float *x, float absmax, const float between[15], int64_t n);
   void (*adamw)(float *p, float *m, float *v, const float *g, const struct adamw_step *step, int64_t n);
 };
 

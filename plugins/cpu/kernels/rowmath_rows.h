@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "../../../native/half.h"
+#include "../../../native/nf4.h"
 #include "rowmath.h"
 
 /* Sixteen running sums, whatever the machine's vectors: the order never changes. */
@@ -159,6 +160,14 @@ static void rotate_row(float *y1, float *y2, const float *x1, const float *x2, c
   }
 }
 
+static void philox_row(uint32_t *words, struct philox_key key, uint32_t first, uint32_t position, uint32_t sample, uint32_t step, int64_t n) {
+  for (int64_t i = 0; i < n; i++) philox(words + 4 * i, key, first + (uint32_t)i, position, sample, step);
+}
+
+static void nf4_codes_row(int32_t *codes, const float *x, float absmax, const float between[15], int64_t n) {
+  for (int64_t i = 0; i < n; i++) codes[i] = nf4_encode(x[i] / absmax, between);
+}
+
 static void adamw_row(float *p, float *m, float *v, const float *g, const struct adamw_step *step, int64_t n) {
   const struct adamw_step k = *step;
   SAME_INDEX_ONLY
@@ -189,5 +198,7 @@ const struct rowmath ROWMATH = {
     .rms_grad_w = rms_grad_w_row,
     .sincos = sincos_row,
     .rotate = rotate_row,
+    .philox = philox_row,
+    .nf4_codes = nf4_codes_row,
     .adamw = adamw_row,
 };
