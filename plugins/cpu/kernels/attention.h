@@ -1,0 +1,41 @@
+/* attention.h - between attention.c and its instruction sets: one call of attention or of its
+ * gradient, cut into blocks of queries and of keys. Scores exist one block at a
+ * time. (Dao et al. 2022, FlashAttention; Rabe & Staats 2021) */
+#ifndef TRAINER_CPU_ATTENTION_H
+#define TRAINER_CPU_ATTENTION_H
+
+#include "gemm.h"
+#include "rowmath.h"
+
+#define ATTENTION_BLOCK 64 /* queries, and keys, of a block */
+
+struct attention {
+  const struct view *q, *k, *v, *o, *lse;
+  const struct view *lengths, *segments; /* may be absent */
+  const struct view *grad_o, *dq, *dk, *dv; /* gradient only; the last three may be absent */
+  int64_t batch, queries, keys, heads, groups, width; /* B, S, L, H, G, D */
+  int64_t padded; /* D rounded up to whole vectors of any instruction set */
+  int64_t offset;
+  int64_t window;
+  int causal;
+  float scale;
+  uint32_t compute;
+  const struct rowmath *math;
+  float *delta; /* [B, H, S]: sum of grad_o * o per query */
+  char *scratch; /* attention_scratch bytes per worker */
+  uint64_t scratch_bytes;
+};
+
+/* f32 arrays one task uses; the forward pass needs fewer than the gradient. */
+uint64_t attention_scratch(int64_t padded);
+
+struct attention_isa {
+  void (*forward)(void *attention, int64_t task, uint32_t worker); /* (b, h, query block) */
+  void (*delta)(void *attention, int64_t task, uint32_t worker);   /* (b, h, query block) */
+  void (*grad_q)(void *attention, int64_t task, uint32_t worker);  /* (b, h, query block) */
+  void (*grad_kv)(void *attention, int64_t task, uint32_t worker); /* (b, g, key block) */
+};
+
+extern const struct attention_isa attention_isa_scalar, attention_isa_avx2, attention_isa_avx512, attention_isa_neon;
+
+#endif

@@ -1,0 +1,65 @@
+/* linear_grad_adapter.c - dA_p += v_p^T drop(x) and dB_p += scale_p * dy_p^T u_p. */
+#include "linear.h"
+
+static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
+  struct linear linear;
+  int32_t status = linear_check(call, &linear, 0, 2, 5, 0, text, text_bytes);
+  if (status) return status;
+  const struct view *in = call->in;
+  int64_t rows = in[0].shape[0];
+  if (!gemm_is_matrix(&in[0], rows, linear.out) || !gemm_is_matrix(&in[1], rows, linear.in) || !gemm_is_mask(&in[2], rows, linear.in))
+    return refuse(text, text_bytes, TRAINER_INVALID, "dy, x or mask does not have the shape of the projections");
+  if (!gemm_is_matrix(&in[3], rows, linear.rank) || !gemm_is_matrix(&in[4], rows, linear.rank))
+    return refuse(text, text_bytes, TRAINER_INVALID, "u or v is not a matrix of the adapters' ranks");
+  for (uint32_t p = 0; p < linear.n; p++) {
+    const trainer_projection *at = &linear.projections[p];
+    const struct view *a = &call->out[2 * p], *b = &call->out[2 * p + 1];
+    int bad_a = a->present && (at->rank == 0 || !gemm_is_matrix(a, at->rank, at->in_features));
+    int bad_b = b->present && (at->rank == 0 || !gemm_is_matrix(b, at->out_features, at->rank));
+    if (bad_a || bad_b) return refuse(text, text_bytes, TRAINER_INVALID, "dA or dB does not have the shape of its projection");
+  }
+  return TRAINER_OK;
+}
+
+static uint64_t workspace(const struct call *call, uint32_t threads) {
+  struct linear linear = linear_of(call);
+  int64_t rows = call->in[0].shape[0], most = linear.rank;
+  (void)threads;
+  for (uint32_t p = 0; p < linear.n; p++)
+    if (linear.projections[p].out_features > most) most = linear.projections[p].out_features;
+  uint64_t a = gemm_workspace(call->isa, linear.rank, linear.in, rows), b = gemm_workspace(call->isa, most, linear.rank, rows);
+  return a > b ? a : b;
+}
+
+static void add_a(const struct call *call, const struct linear *linear, const trainer_projection *p, const struct view *da, int64_t rank_col) {
+  struct gemm_term term = {gemm_view(&call->in[4], 1, rank_col), gemm_lines(&call->in[1], 1), call->in[0].shape[0]};
+  gemm_set_mask(&term.b, &call->in[2], f32_from_bits(linear->attr->keep_scale_bits));
+  struct gemm_job job = gemm_job_make(call->isa, linear->attr->compute, p->rank, p->in_features, &term, 1);
+  job.beta = 1.0f;
+  job.c = gemm_matrix_view(da, 0);
+  gemm_run(&job, call->pool, call->workspace);
+}
+
+static void add_b(const struct call *call, const struct linear *linear, const trainer_projection *p, const struct view *db, int64_t col, int64_t rank_col) {
+  struct gemm_term term = {gemm_view(&call->in[0], 1, col), gemm_view(&call->in[3], 1, rank_col), call->in[0].shape[0]};
+  struct gemm_job job = gemm_job_make(call->isa, linear->attr->compute, p->out_features, p->rank, &term, 1);
+  job.alpha = f32_from_bits(p->scale_bits);
+  job.beta = 1.0f;
+  job.c = gemm_matrix_view(db, 0);
+  gemm_run(&job, call->pool, call->workspace);
+}
+
+static void run(const struct call *call) {
+  struct linear linear = linear_of(call);
+  int64_t col = 0, rank_col = 0;
+  for (uint32_t p = 0; p < linear.n; p++) {
+    const trainer_projection *at = &linear.projections[p];
+    const struct view *da = &call->out[2 * p], *db = &call->out[2 * p + 1];
+    if (da->present) add_a(call, &linear, at, da, rank_col);
+    if (db->present) add_b(call, &linear, at, db, col, rank_col);
+    col += at->out_features;
+    rank_col += at->rank;
+  }
+}
+
+const struct kernel kernel_linear_grad_adapter = {TRAINER_OP_LINEAR_GRAD_ADAPTER, "linear_grad_adapter", check, workspace, run, gemm_level};
