@@ -7,8 +7,22 @@
 
 #define VECTOR_MOST 16 /* f32 in the widest vector */
 
-uint64_t attention_scratch(int64_t padded) {
-  return gemm_align((uint64_t)(8 * BLOCK * padded + 2 * BLOCK * BLOCK) * sizeof(float));
+#define TASKS_WANTED 64
+#define SPAN_BYTES (512 << 10) /* of what a task keeps: most of a second-level cache */
+
+static int64_t blocks_of(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
+
+/* How many blocks a task keeps: as many as leave enough tasks and fit the cache. */
+static int64_t choose_span(const struct attention *t) {
+  int64_t span = ATTENTION_SPAN, pairs = t->batch * t->groups, least = t->queries < t->keys ? t->queries : t->keys;
+  while (span > 1 && (pairs * blocks_of(least) < span * TASKS_WANTED || span * 4 * BLOCK * t->padded * (int64_t)sizeof(float) > SPAN_BYTES)) span /= 2;
+  return span;
+}
+
+/* Scratch of one task; the forward pass uses less of it than the gradient. */
+static uint64_t scratch_bytes(const struct attention *t) {
+  int64_t arrays = 4 + 4 * ATTENTION_SPAN;
+  return gemm_align((uint64_t)(arrays * BLOCK * t->padded + 2 * BLOCK * BLOCK) * sizeof(float));
 }
 
 static const struct attention_isa *choose_attention(enum isa isa) {
@@ -39,7 +53,8 @@ static void set_sizes(struct attention *t, const struct call *call) {
   t->window = attr->window;
   t->compute = attr->compute ? attr->compute : TRAINER_F32;
   t->math = rowmath_for(call->isa);
-  t->scratch_bytes = attention_scratch(t->padded);
+  t->span = choose_span(t);
+  t->scratch_bytes = scratch_bytes(t);
 }
 
 /* Where the inputs lengths?, segments?, offset? begin at in. */
@@ -123,18 +138,18 @@ static uint64_t workspace_grad(const struct call *call, uint32_t threads) {
   return delta_bytes(&t) + t.scratch_bytes * threads;
 }
 
-static int64_t blocks_of(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
+static int64_t tasks_of(int64_t n, int64_t span) { return (blocks_of(n) + span - 1) / span; }
 
 static void run(const struct call *call) {
   struct attention t = forward_of(call);
   t.scratch = call->workspace;
-  pool_run(call->pool, t.batch * t.heads * blocks_of(t.queries), choose_attention(call->isa)->forward, &t);
+  pool_run(call->pool, t.batch * t.heads * tasks_of(t.queries, t.span), choose_attention(call->isa)->forward, &t);
 }
 
 static void run_grad(const struct call *call) {
   struct attention t = gradient_of(call);
   const struct attention_isa *isa = choose_attention(call->isa);
-  int64_t query_tasks = t.batch * t.heads * blocks_of(t.queries), key_tasks = t.batch * t.groups * blocks_of(t.keys);
+  int64_t query_tasks = t.batch * t.heads * tasks_of(t.queries, t.span), key_tasks = t.batch * t.groups * tasks_of(t.keys, t.span);
   t.delta = call->workspace;
   t.scratch = (char *)call->workspace + delta_bytes(&t);
   pool_run(call->pool, query_tasks, isa->delta, &t);

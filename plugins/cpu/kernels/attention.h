@@ -8,6 +8,7 @@
 #include "rowmath.h"
 
 #define ATTENTION_BLOCK 64 /* queries, and keys, of a block */
+#define ATTENTION_SPAN 4   /* the most blocks a task keeps, so that what it reads of the other side serves them all */
 
 struct attention {
   const struct view *q, *k, *v, *o, *lse;
@@ -20,20 +21,19 @@ struct attention {
   int causal;
   float scale;
   uint32_t compute;
+  int64_t span; /* blocks of a task */
   const struct rowmath *math;
   float *delta; /* [B, H, S]: sum of grad_o * o per query */
-  char *scratch; /* attention_scratch bytes per worker */
+  char *scratch; /* scratch_bytes per worker */
   uint64_t scratch_bytes;
 };
 
-/* f32 arrays one task uses; the forward pass needs fewer than the gradient. */
-uint64_t attention_scratch(int64_t padded);
-
+/* The tasks; blocks are taken `span` at a time. */
 struct attention_isa {
-  void (*forward)(void *attention, int64_t task, uint32_t worker); /* (b, h, query block) */
-  void (*delta)(void *attention, int64_t task, uint32_t worker);   /* (b, h, query block) */
-  void (*grad_q)(void *attention, int64_t task, uint32_t worker);  /* (b, h, query block) */
-  void (*grad_kv)(void *attention, int64_t task, uint32_t worker); /* (b, g, key block) */
+  void (*forward)(void *attention, int64_t task, uint32_t worker); /* (b, h, query blocks) */
+  void (*delta)(void *attention, int64_t task, uint32_t worker);   /* (b, h, query blocks) */
+  void (*grad_q)(void *attention, int64_t task, uint32_t worker);  /* (b, h, query blocks) */
+  void (*grad_kv)(void *attention, int64_t task, uint32_t worker); /* (b, g, key blocks) */
 };
 
 extern const struct attention_isa attention_isa_scalar, attention_isa_avx2, attention_isa_avx512, attention_isa_neon;

@@ -29,15 +29,24 @@ static void load_turned(float *dst, const struct attention *t, const struct view
   pack_rows(dst, BLOCK, &s, t->compute, at->first, at->n, 0, t->width);
 }
 
-static void load_rows(float *dst, const struct attention *t, const struct view *x, int64_t b, int64_t head, const struct span *at) {
+/* A block of rows as it is multiplied, ld apart. */
+struct rows {
+  const float *data;
+  int64_t ld;
+};
+
+/* Reads a block of rows into room, or leaves it where it is stored if it is usable there. */
+static struct rows load_rows(float *room, const struct attention *t, const struct view *x, int64_t b, int64_t head, const struct span *at) {
   struct gemm_source s = head_of(x, b, head);
+  if (t->width == t->padded && source_is_plain(&s, t->compute)) return (struct rows){(const float *)s.data + at->first * s.line, s.line};
   for (int64_t i = 0; i < at->n; i++) {
-    read_line(dst + i * t->padded, &s, t->compute, at->first + i, 0, t->width);
-    for (int64_t d = t->width; d < t->padded; d++) dst[i * t->padded + d] = 0.0f;
+    read_line(room + i * t->padded, &s, t->compute, at->first + i, 0, t->width);
+    for (int64_t d = t->width; d < t->padded; d++) room[i * t->padded + d] = 0.0f;
   }
+  return (struct rows){room, t->padded};
 }
 
-/* Stores rows [n][padded], each times factor[i] where given. */
+/* Stores rows [n][padded]. */
 static void store_rows(const struct attention *t, const struct view *x, int64_t b, int64_t head, const struct span *at, float *rows) {
   uint32_t size = dtype_bytes(x->dtype);
   for (int64_t i = 0; i < at->n; i++) {
@@ -135,49 +144,67 @@ static void fill(float *x, float value, int64_t n) {
   for (int64_t i = 0; i < n; i++) x[i] = value;
 }
 
-/* Places in a worker's scratch. */
-struct places {
-  float *turned[4]; /* [D][64] */
-  float *rows[4];   /* [64][D] */
-  float *block[2];  /* [64][64] */
+/* Room in a worker's scratch: `shared` for the blocks of the other side, `own` for those
+ * a task keeps, each [D][64] or [64][D]; and two blocks of scores. */
+struct room {
+  float *shared[4];
+  float *own[ATTENTION_SPAN][4];
+  float *scores, *dp; /* [64][64] */
 };
 
-static struct places places_of(const struct attention *t, uint32_t worker) {
-  struct places at;
+static struct room room_of(const struct attention *t, uint32_t worker) {
+  struct room room;
   float *next = (float *)(void *)(t->scratch + worker * t->scratch_bytes);
-  for (int i = 0; i < 4; i++, next += BLOCK * t->padded) at.turned[i] = next;
-  for (int i = 0; i < 4; i++, next += BLOCK * t->padded) at.rows[i] = next;
-  for (int i = 0; i < 2; i++, next += BLOCK * BLOCK) at.block[i] = next;
-  return at;
+  room.scores = next;
+  room.dp = next += BLOCK * BLOCK;
+  next += BLOCK * BLOCK;
+  for (int i = 0; i < 4; i++, next += BLOCK * t->padded) room.shared[i] = next;
+  for (int64_t j = 0; j < t->span; j++)
+    for (int i = 0; i < 4; i++, next += BLOCK * t->padded) room.own[j][i] = next;
+  return room;
+}
+
+/* Which blocks of queries a task has; the last ones, which see most, begin first. Returns how many. */
+static int64_t query_task(const struct attention *t, int64_t task, int64_t *b, int64_t *head, int64_t *first) {
+  int64_t blocks = (t->queries + BLOCK - 1) / BLOCK, heads = t->heads * t->batch;
+  int64_t spans = (blocks + t->span - 1) / t->span;
+  *first = (spans - 1 - task / heads) * t->span;
+  *head = task % heads % t->heads;
+  *b = task % heads / t->heads;
+  return blocks - *first < t->span ? blocks - *first : t->span;
 }
 
 /* ---- forward ---- */
 
-/* The running softmax of a block of queries. */
-struct softmax {
+/* A block of queries of one head and its running softmax. */
+struct attending {
+  struct span at;
+  int64_t low, high; /* key blocks it may see */
+  float *turned;     /* q */
+  float *out;        /* sum of probabilities times v */
   float most[BLOCK], sum[BLOCK];
 };
 
-/* scores [key][query] become probabilities relative to the new maximum; decay is what the earlier
- * sums are multiplied by. */
-static void soften(const struct attention *t, struct softmax *state, float *restrict scores, int64_t keys, float *restrict decay) {
+/* scores [key][query] become probabilities relative to the new maximum; decay is what the
+ * earlier sums are multiplied by. */
+static void soften(const struct attention *t, struct attending *q, float *restrict scores, int64_t keys, float *restrict decay) {
   float shift[BLOCK];
-  for (int64_t i = 0; i < BLOCK; i++) shift[i] = state->most[i];
+  for (int64_t i = 0; i < BLOCK; i++) shift[i] = q->most[i];
   for (int64_t j = 0; j < keys; j++)
     for (int64_t i = 0; i < BLOCK; i++) shift[i] = scores[j * BLOCK + i] > shift[i] ? scores[j * BLOCK + i] : shift[i];
   for (int64_t i = 0; i < BLOCK; i++) {
     float most = shift[i];
     shift[i] = most == -INFINITY ? 0.0f : most;
-    decay[i] = state->most[i] - shift[i];
-    state->most[i] = most;
+    decay[i] = q->most[i] - shift[i];
+    q->most[i] = most;
   }
   for (int64_t j = 0; j < keys; j++)
     for (int64_t i = 0; i < BLOCK; i++) scores[j * BLOCK + i] -= shift[i];
   t->math->exp(scores, scores, keys * BLOCK);
   t->math->exp(decay, decay, BLOCK);
-  for (int64_t i = 0; i < BLOCK; i++) state->sum[i] *= decay[i];
+  for (int64_t i = 0; i < BLOCK; i++) q->sum[i] *= decay[i];
   for (int64_t j = 0; j < keys; j++)
-    for (int64_t i = 0; i < BLOCK; i++) state->sum[i] += scores[j * BLOCK + i];
+    for (int64_t i = 0; i < BLOCK; i++) q->sum[i] += scores[j * BLOCK + i];
 }
 
 static void scale_rows(float *restrict rows, int64_t ld, const float *factor, int64_t n) {
@@ -185,58 +212,62 @@ static void scale_rows(float *restrict rows, int64_t ld, const float *factor, in
     for (int64_t d = 0; d < ld; d++) rows[i * ld + d] *= factor[i];
 }
 
-static void attend(const struct attention *t, struct places *at, struct softmax *state, int64_t b, int64_t group, const struct span *q, const struct span *k, enum sight sight) {
-  float decay[BLOCK], *scores = at->block[0], *out = at->rows[1];
-  load_turned(at->turned[1], t, t->k, b, group, k);
-  load_rows(at->rows[0], t, t->v, b, group, k);
-  micro_block(k->n, q->n, t->width, at->turned[1], BLOCK, at->turned[0], BLOCK, scores, BLOCK, 0);
+/* Adds one block of keys, turned, and values to a block of queries. */
+static void attend(const struct attention *t, struct attending *q, float *scores, const struct span *k, const float *keys, struct rows values) {
+  float decay[BLOCK];
+  enum sight sight = sight_of(t, &q->at, k);
+  if (sight == SEES_NONE) return;
+  micro_block(k->n, q->at.n, t->width, keys, BLOCK, q->turned, BLOCK, scores, BLOCK, 0);
   for (int64_t i = 0; i < k->n * BLOCK; i++) scores[i] *= t->scale;
-  if (sight != SEES_ALL) hide_by_key(t, q, k, scores);
-  soften(t, state, scores, k->n, decay);
+  if (sight != SEES_ALL) hide_by_key(t, &q->at, k, scores);
+  soften(t, q, scores, k->n, decay);
   round_line(scores, t->compute, k->n * BLOCK);
-  scale_rows(out, t->padded, decay, q->n);
-  micro_block(q->n, t->width, k->n, scores, BLOCK, at->rows[0], t->padded, out, t->padded, 1);
+  scale_rows(q->out, t->padded, decay, q->at.n);
+  micro_block(q->at.n, t->width, k->n, scores, BLOCK, values.data, values.ld, q->out, t->padded, 1);
 }
 
-static void store_softmax(const struct attention *t, const struct softmax *state, int64_t b, int64_t head, const struct span *q, float *out) {
+static void begin_attending(const struct attention *t, struct attending *q, int64_t b, int64_t head, int64_t block) {
+  q->at = span_of(t, b, block, t->queries);
+  fill(q->most, -INFINITY, BLOCK);
+  fill(q->sum, 0.0f, BLOCK);
+  fill(q->out, 0.0f, q->at.n * t->padded);
+  load_turned(q->turned, t, t->q, b, head, &q->at);
+  key_blocks(t, b, &q->at, &q->low, &q->high);
+}
+
+static void end_attending(const struct attention *t, struct attending *q, int64_t b, int64_t head) {
   float factor[BLOCK];
-  for (int64_t i = 0; i < q->n; i++) {
-    int empty = state->most[i] == -INFINITY;
-    float *lse = (float *)t->lse->data + b * t->lse->stride[0] + head * t->lse->stride[1] + (q->first + i) * t->lse->stride[2];
-    *lse = empty ? -INFINITY : state->most[i] + logf(state->sum[i]);
-    factor[i] = empty ? 0.0f : 1.0f / state->sum[i];
+  for (int64_t i = 0; i < q->at.n; i++) {
+    int empty = q->most[i] == -INFINITY;
+    float *lse = (float *)t->lse->data + b * t->lse->stride[0] + head * t->lse->stride[1] + (q->at.first + i) * t->lse->stride[2];
+    *lse = empty ? -INFINITY : q->most[i] + logf(q->sum[i]);
+    factor[i] = empty ? 0.0f : 1.0f / q->sum[i];
   }
-  scale_rows(out, t->padded, factor, q->n);
-  store_rows(t, t->o, b, head, q, out);
-}
-
-/* Which block of queries a task is; the last blocks, which see most, begin first. */
-static void query_task(const struct attention *t, int64_t task, int64_t *b, int64_t *head, int64_t *block) {
-  int64_t blocks = (t->queries + BLOCK - 1) / BLOCK, heads = t->heads * t->batch;
-  *block = blocks - 1 - task / heads;
-  *head = task % heads % t->heads;
-  *b = task % heads / t->heads;
+  scale_rows(q->out, t->padded, factor, q->at.n);
+  store_rows(t, t->o, b, head, &q->at, q->out);
 }
 
 static void forward_task(void *arg, int64_t task, uint32_t worker) {
   const struct attention *t = arg;
-  struct places at = places_of(t, worker);
-  struct softmax state;
-  int64_t b, head, block, low, high;
-  query_task(t, task, &b, &head, &block);
-  struct span q = span_of(t, b, block, t->queries);
+  struct room room = room_of(t, worker);
+  struct attending q[ATTENTION_SPAN];
+  int64_t b, head, first, low = INT64_MAX, high = 0, n = query_task(t, task, &b, &head, &first);
   int64_t group = head / (t->heads / t->groups), keys = keys_of(t, b);
-  fill(state.most, -INFINITY, BLOCK);
-  fill(state.sum, 0.0f, BLOCK);
-  fill(at.rows[1], 0.0f, q.n * t->padded);
-  load_turned(at.turned[0], t, t->q, b, head, &q);
-  key_blocks(t, b, &q, &low, &high);
+  for (int64_t j = 0; j < n; j++) {
+    q[j].turned = room.own[j][0];
+    q[j].out = room.own[j][1];
+    begin_attending(t, &q[j], b, head, first + j);
+    low = q[j].low < low ? q[j].low : low;
+    high = q[j].high > high ? q[j].high : high;
+  }
   for (int64_t i = low; i < high; i++) {
     struct span k = span_of(t, b, i, keys);
-    enum sight sight = sight_of(t, &q, &k);
-    if (sight != SEES_NONE) attend(t, &at, &state, b, group, &q, &k, sight);
+    load_turned(room.shared[0], t, t->k, b, group, &k);
+    struct rows values = load_rows(room.shared[1], t, t->v, b, group, &k);
+    for (int64_t j = 0; j < n; j++)
+      if (i >= q[j].low && i < q[j].high) attend(t, &q[j], room.scores, &k, room.shared[0], values);
   }
-  store_softmax(t, &state, b, head, &q, at.rows[1]);
+  for (int64_t j = 0; j < n; j++) end_attending(t, &q[j], b, head);
 }
 
 /* ---- gradient ---- */
@@ -245,15 +276,14 @@ static float *delta_of(const struct attention *t, int64_t b, int64_t head) { ret
 
 static void delta_task(void *arg, int64_t task, uint32_t worker) {
   const struct attention *t = arg;
-  struct places at = places_of(t, worker);
-  int64_t b, head, block;
-  query_task(t, task, &b, &head, &block);
-  struct span q = span_of(t, b, block, t->queries);
+  struct room room = room_of(t, worker);
+  int64_t b, head, first, n = query_task(t, task, &b, &head, &first);
   struct gemm_source o = head_of(t->o, b, head), grad = head_of(t->grad_o, b, head);
-  for (int64_t i = 0; i < q.n; i++) {
-    read_line(at.rows[0], &o, TRAINER_F32, q.first + i, 0, t->width);
-    read_line(at.rows[1], &grad, TRAINER_F32, q.first + i, 0, t->width);
-    delta_of(t, b, head)[q.first + i] = (float)t->math->dot(at.rows[0], at.rows[1], t->width);
+  int64_t end = (first + n) * BLOCK < t->queries ? (first + n) * BLOCK : t->queries;
+  for (int64_t i = first * BLOCK; i < end; i++) {
+    read_line(room.shared[0], &o, TRAINER_F32, i, 0, t->width);
+    read_line(room.shared[1], &grad, TRAINER_F32, i, 0, t->width);
+    delta_of(t, b, head)[i] = (float)t->math->dot(room.shared[0], room.shared[1], t->width);
   }
 }
 
@@ -272,87 +302,141 @@ static void differentiate(const struct attention *t, float *restrict p, float *r
   round_line(dp, t->compute, rows * BLOCK);
 }
 
-static void grad_q_block(const struct attention *t, struct places *at, int64_t b, int64_t group, const struct span *q, const struct span *k, enum sight sight, const float *lse, const float *delta) {
-  float *scores = at->block[0], *dp = at->block[1];
-  load_turned(at->turned[2], t, t->k, b, group, k);
-  load_turned(at->turned[3], t, t->v, b, group, k);
-  load_rows(at->rows[0], t, t->k, b, group, k);
-  micro_block(k->n, q->n, t->width, at->turned[2], BLOCK, at->turned[0], BLOCK, scores, BLOCK, 0);
-  micro_block(k->n, q->n, t->width, at->turned[3], BLOCK, at->turned[1], BLOCK, dp, BLOCK, 0);
+/* A block of queries of one head whose gradient a task makes. */
+struct query_grad {
+  struct span at;
+  int64_t low, high;
+  float *q, *grad_o; /* turned */
+  float *dq;
+  float lse[BLOCK], delta[BLOCK];
+};
+
+/* Adds one block of keys: k and v turned, k in rows. */
+static void add_dq(const struct attention *t, struct query_grad *q, const struct room *room, const struct span *k, struct rows keys) {
+  float *scores = room->scores, *dp = room->dp;
+  enum sight sight = sight_of(t, &q->at, k);
+  if (sight == SEES_NONE) return;
+  micro_block(k->n, q->at.n, t->width, room->shared[0], BLOCK, q->q, BLOCK, scores, BLOCK, 0);
+  micro_block(k->n, q->at.n, t->width, room->shared[1], BLOCK, q->grad_o, BLOCK, dp, BLOCK, 0);
   for (int64_t j = 0; j < k->n; j++)
-    for (int64_t i = 0; i < BLOCK; i++) scores[j * BLOCK + i] = scores[j * BLOCK + i] * t->scale - lse[i];
-  if (sight != SEES_ALL) hide_by_key(t, q, k, scores);
-  differentiate(t, scores, dp, k->n, NULL, delta);
-  micro_block(q->n, t->width, k->n, dp, BLOCK, at->rows[0], t->padded, at->rows[1], t->padded, 1);
+    for (int64_t i = 0; i < BLOCK; i++) scores[j * BLOCK + i] = scores[j * BLOCK + i] * t->scale - q->lse[i];
+  if (sight != SEES_ALL) hide_by_key(t, &q->at, k, scores);
+  differentiate(t, scores, dp, k->n, NULL, q->delta);
+  micro_block(q->at.n, t->width, k->n, dp, BLOCK, keys.data, keys.ld, q->dq, t->padded, 1);
+}
+
+static void begin_query_grad(const struct attention *t, struct query_grad *q, int64_t b, int64_t head, int64_t block) {
+  q->at = span_of(t, b, block, t->queries);
+  for (int64_t i = 0; i < BLOCK; i++) {
+    int inside = i < q->at.n;
+    q->lse[i] = inside ? lse_of(t, b, head, q->at.first + i) : 0.0f;
+    q->delta[i] = inside ? delta_of(t, b, head)[q->at.first + i] : 0.0f;
+  }
+  fill(q->dq, 0.0f, q->at.n * t->padded);
+  load_turned(q->q, t, t->q, b, head, &q->at);
+  load_turned(q->grad_o, t, t->grad_o, b, head, &q->at);
+  key_blocks(t, b, &q->at, &q->low, &q->high);
 }
 
 static void grad_q_task(void *arg, int64_t task, uint32_t worker) {
   const struct attention *t = arg;
-  struct places at = places_of(t, worker);
-  float lse[BLOCK] = {0}, delta[BLOCK] = {0};
-  int64_t b, head, block, low, high;
-  query_task(t, task, &b, &head, &block);
-  struct span q = span_of(t, b, block, t->queries);
-  int64_t group = head / (t->heads / t->groups), keys = keys_of(t, b);
-  for (int64_t i = 0; i < q.n; i++) {
-    lse[i] = lse_of(t, b, head, q.first + i);
-    delta[i] = delta_of(t, b, head)[q.first + i];
+  struct room room = room_of(t, worker);
+  struct query_grad q[ATTENTION_SPAN];
+  int64_t b, head, first, low = INT64_MAX, high = 0, n = query_task(t, task, &b, &head, &first);
+  int64_t group = head / (t->heads / t->groups), limit = keys_of(t, b);
+  for (int64_t j = 0; j < n; j++) {
+    q[j].q = room.own[j][0];
+    q[j].grad_o = room.own[j][1];
+    q[j].dq = room.own[j][2];
+    begin_query_grad(t, &q[j], b, head, first + j);
+    low = q[j].low < low ? q[j].low : low;
+    high = q[j].high > high ? q[j].high : high;
   }
-  fill(at.rows[1], 0.0f, q.n * t->padded);
-  load_turned(at.turned[0], t, t->q, b, head, &q);
-  load_turned(at.turned[1], t, t->grad_o, b, head, &q);
-  key_blocks(t, b, &q, &low, &high);
   for (int64_t i = low; i < high; i++) {
-    struct span k = span_of(t, b, i, keys);
-    enum sight sight = sight_of(t, &q, &k);
-    if (sight != SEES_NONE) grad_q_block(t, &at, b, group, &q, &k, sight, lse, delta);
+    struct span k = span_of(t, b, i, limit);
+    load_turned(room.shared[0], t, t->k, b, group, &k);
+    load_turned(room.shared[1], t, t->v, b, group, &k);
+    struct rows keys = load_rows(room.shared[2], t, t->k, b, group, &k);
+    for (int64_t j = 0; j < n; j++)
+      if (i >= q[j].low && i < q[j].high) add_dq(t, &q[j], &room, &k, keys);
   }
-  store_rows(t, t->dq, b, head, &q, at.rows[1]);
+  for (int64_t j = 0; j < n; j++) store_rows(t, t->dq, b, head, &q[j].at, q[j].dq);
 }
 
-/* Adds one block of queries of one head to dk in rows[2] and dv in rows[3]. */
-static void grad_kv_block(const struct attention *t, struct places *at, int64_t b, int64_t head, const struct span *q, const struct span *k, enum sight sight) {
-  float *scores = at->block[0], *dp = at->block[1];
-  const float *delta = delta_of(t, b, head) + q->first;
-  load_turned(at->turned[0], t, t->q, b, head, q);
-  load_turned(at->turned[1], t, t->grad_o, b, head, q);
-  load_rows(at->rows[0], t, t->q, b, head, q);
-  load_rows(at->rows[1], t, t->grad_o, b, head, q);
-  micro_block(q->n, k->n, t->width, at->turned[0], BLOCK, at->turned[2], BLOCK, scores, BLOCK, 0);
-  micro_block(q->n, k->n, t->width, at->turned[1], BLOCK, at->turned[3], BLOCK, dp, BLOCK, 0);
+/* A block of keys whose gradients a task makes. */
+struct key_grad {
+  struct span at;
+  int64_t low, high;
+  float *k, *v; /* turned */
+  float *dk, *dv;
+};
+
+/* Adds one block of queries of one head: q and grad_o turned and in rows. */
+static void add_dkv(const struct attention *t, struct key_grad *k, const struct room *room, const struct span *q, int64_t b, int64_t head, struct rows queries, struct rows grads) {
+  float *scores = room->scores, *dp = room->dp;
+  enum sight sight = sight_of(t, q, &k->at);
+  if (sight == SEES_NONE) return;
+  micro_block(q->n, k->at.n, t->width, room->shared[0], BLOCK, k->k, BLOCK, scores, BLOCK, 0);
+  micro_block(q->n, k->at.n, t->width, room->shared[1], BLOCK, k->v, BLOCK, dp, BLOCK, 0);
   for (int64_t i = 0; i < q->n; i++) {
     float lse = lse_of(t, b, head, q->first + i);
     for (int64_t j = 0; j < BLOCK; j++) scores[i * BLOCK + j] = scores[i * BLOCK + j] * t->scale - lse;
   }
-  if (sight != SEES_ALL) hide_by_query(t, q, k, scores);
-  differentiate(t, scores, dp, q->n, delta, NULL);
-  micro_block(k->n, t->width, q->n, dp, BLOCK, at->rows[0], t->padded, at->rows[2], t->padded, 1);
-  micro_block(k->n, t->width, q->n, scores, BLOCK, at->rows[1], t->padded, at->rows[3], t->padded, 1);
+  if (sight != SEES_ALL) hide_by_query(t, q, &k->at, scores);
+  differentiate(t, scores, dp, q->n, delta_of(t, b, head) + q->first, NULL);
+  micro_block(k->at.n, t->width, q->n, dp, BLOCK, queries.data, queries.ld, k->dk, t->padded, 1);
+  micro_block(k->at.n, t->width, q->n, scores, BLOCK, grads.data, grads.ld, k->dv, t->padded, 1);
+}
+
+static void begin_key_grad(const struct attention *t, struct key_grad *k, int64_t b, int64_t group, int64_t block) {
+  k->at = span_of(t, b, block, keys_of(t, b));
+  k->low = k->high = 0;
+  fill(k->dk, 0.0f, BLOCK * t->padded);
+  fill(k->dv, 0.0f, BLOCK * t->padded);
+  if (k->at.n <= 0) return;
+  load_turned(k->k, t, t->k, b, group, &k->at);
+  load_turned(k->v, t, t->v, b, group, &k->at);
+  query_blocks(t, &k->at, &k->low, &k->high);
+}
+
+/* Goes once through the queries of one head for all blocks of keys of a task. */
+static void add_head(const struct attention *t, struct key_grad *k, int64_t n, const struct room *room, int64_t b, int64_t head) {
+  int64_t low = INT64_MAX, high = 0;
+  for (int64_t j = 0; j < n; j++) {
+    low = k[j].low < low ? k[j].low : low;
+    high = k[j].high > high ? k[j].high : high;
+  }
+  for (int64_t i = low; i < high; i++) {
+    struct span q = span_of(t, b, i, t->queries);
+    load_turned(room->shared[0], t, t->q, b, head, &q);
+    load_turned(room->shared[1], t, t->grad_o, b, head, &q);
+    struct rows queries = load_rows(room->shared[2], t, t->q, b, head, &q);
+    struct rows grads = load_rows(room->shared[3], t, t->grad_o, b, head, &q);
+    for (int64_t j = 0; j < n; j++)
+      if (i >= k[j].low && i < k[j].high) add_dkv(t, &k[j], room, &q, b, head, queries, grads);
+  }
 }
 
 static void grad_kv_task(void *arg, int64_t task, uint32_t worker) {
   const struct attention *t = arg;
-  struct places at = places_of(t, worker);
-  int64_t pairs = t->batch * t->groups, b = task % pairs / t->groups, group = task % t->groups, low, high;
-  int64_t keys = keys_of(t, b), shared = t->heads / t->groups;
-  struct span all = span_of(t, b, task / pairs, t->keys), k = span_of(t, b, task / pairs, keys);
-  fill(at.rows[2], 0.0f, BLOCK * t->padded);
-  fill(at.rows[3], 0.0f, BLOCK * t->padded);
-  if (k.n > 0) {
-    load_turned(at.turned[2], t, t->k, b, group, &k);
-    load_turned(at.turned[3], t, t->v, b, group, &k);
-    query_blocks(t, &k, &low, &high);
-  } else {
-    low = high = 0;
+  struct room room = room_of(t, worker);
+  struct key_grad k[ATTENTION_SPAN];
+  int64_t pairs = t->batch * t->groups, b = task % pairs / t->groups, group = task % t->groups, shared = t->heads / t->groups;
+  int64_t first = task / pairs * t->span, blocks = (t->keys + BLOCK - 1) / BLOCK;
+  int64_t n = blocks - first < t->span ? blocks - first : t->span;
+  for (int64_t j = 0; j < n; j++) {
+    k[j].k = room.own[j][0];
+    k[j].v = room.own[j][1];
+    k[j].dk = room.own[j][2];
+    k[j].dv = room.own[j][3];
+    begin_key_grad(t, &k[j], b, group, first + j);
   }
-  for (int64_t head = group * shared; head < (group + 1) * shared; head++)
-    for (int64_t i = low; i < high; i++) {
-      struct span q = span_of(t, b, i, t->queries);
-      enum sight sight = sight_of(t, &q, &k);
-      if (sight != SEES_NONE) grad_kv_block(t, &at, b, head, &q, &k, sight);
-    }
-  if (t->dk->present) store_rows(t, t->dk, b, group, &all, at.rows[2]);
-  if (t->dv->present) store_rows(t, t->dv, b, group, &all, at.rows[3]);
+  for (int64_t head = group * shared; head < (group + 1) * shared; head++) add_head(t, k, n, &room, b, head);
+  for (int64_t j = 0; j < n; j++) {
+    struct span all = span_of(t, b, first + j, t->keys); /* also keys behind the row's length */
+    if (t->dk->present) store_rows(t, t->dk, b, group, &all, k[j].dk);
+    if (t->dv->present) store_rows(t, t->dv, b, group, &all, k[j].dv);
+  }
 }
 
 const struct attention_isa ATTENTION_ISA = {forward_task, delta_task, grad_q_task, grad_kv_task};

@@ -116,11 +116,8 @@ static void matrix_store(const struct gemm_matrix *x, const float *src, int64_t 
 }
 
 static void mask_tile(const struct gemm_job *job, float *tile, int64_t ld, int64_t row, int64_t col, int64_t rows, int64_t cols) {
-  for (int64_t i = 0; i < rows; i++) {
-    const uint8_t *bits = job->mask + (row + i) * job->mask_line;
-    for (int64_t j = 0; j < cols; j++)
-      tile[i * ld + j] *= (float)((bits[(col + j) / 8 * job->mask_step] >> ((col + j) % 8)) & 1) * job->keep_scale;
-  }
+  for (int64_t i = 0; i < rows; i++)
+    drop_numbers(tile + i * ld, job->mask + (row + i) * job->mask_line, job->mask_step, col, cols, job->keep_scale);
 }
 
 /* Stores a finished tile: everything of the job but the products. */

@@ -52,11 +52,18 @@ static inline void dense_line(float *restrict dst, const struct gemm_source *s, 
   }
 }
 
-static inline void mask_line(float *dst, const struct gemm_source *s, int64_t line, int64_t at, int64_t n) {
-  const uint8_t *bits = s->mask + line * s->mask_line;
-  for (int64_t i = 0; i < n; i++) {
-    int64_t bit = at + i;
-    dst[i] *= (float)((bits[bit / 8 * s->mask_step] >> (bit % 8)) & 1) * s->keep_scale;
+/* dst[i] *= bit at + i ? keep_scale : 0; bits: bytes `step` apart, lowest bit first. */
+static inline void drop_numbers(float *dst, const uint8_t *bits, int64_t step, int64_t at, int64_t n, float keep_scale) {
+  for (const float *end = dst + n; dst < end;) {
+    uint8_t byte = bits[at / 8 * step];
+    if (at % 8 == 0 && end - dst >= 8) {
+      vec_drop(dst, byte, keep_scale);
+      dst += 8;
+      at += 8;
+    } else {
+      *dst++ *= byte >> (at % 8) & 1 ? keep_scale : 0.0f;
+      at++;
+    }
   }
 }
 
@@ -79,7 +86,7 @@ static inline void read_line(float *dst, const struct gemm_source *s, uint32_t c
   int64_t from = stored * s->line + at * s->step;
   if (s->dtype == TRAINER_U8) nf4_line(dst, s, from, n);
   else dense_line(dst, s, from, n);
-  if (s->mask) mask_line(dst, s, stored, at, n);
+  if (s->mask) drop_numbers(dst, s->mask + stored * s->mask_line, s->mask_step, at, n, s->keep_scale);
   if (s->dtype != compute || s->mask) round_line(dst, compute, n);
   if (s->factor != 1.0f)
     for (int64_t i = 0; i < n; i++) dst[i] *= s->factor;

@@ -146,4 +146,19 @@ static inline void vec_nf4(float *dst, const uint8_t *codes, float absmax) {
 #endif
 }
 
+/* dst[i] *= bit i of byte ? keep : 0, for eight numbers. */
+static inline void vec_drop(float *dst, uint8_t byte, float keep) {
+#if defined(__AVX512VL__)
+  __m256 factor = _mm256_maskz_mov_ps((__mmask8)byte, _mm256_set1_ps(keep));
+  _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(dst), factor));
+#elif defined(__AVX2__)
+  __m256i bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+  __m256i kept = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(byte), bits), bits);
+  __m256 factor = _mm256_and_ps(_mm256_castsi256_ps(kept), _mm256_set1_ps(keep));
+  _mm256_storeu_ps(dst, _mm256_mul_ps(_mm256_loadu_ps(dst), factor));
+#else
+  for (int i = 0; i < 8; i++) dst[i] *= byte >> i & 1 ? keep : 0.0f;
+#endif
+}
+
 #endif
