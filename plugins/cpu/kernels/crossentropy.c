@@ -8,7 +8,8 @@
 #include "rowmath.h"
 
 #define CHUNK_BYTES ((int64_t)32 << 20) /* of logits; fewer rows would spend the time packing the weight */
-#define CHUNK_ROWS 256
+#define CHUNK_ROWS 336
+#define CHUNK_MULTIPLE 84 /* whole register tiles of every instruction set */
 #define LANES_OF_MAX 16
 
 static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
@@ -33,6 +34,7 @@ static int64_t chunk_rows(const trainer_attr_linear_cross_entropy *attr, int64_t
   if (chunk == 0) {
     chunk = CHUNK_BYTES / (4 * attr->out_features);
     if (chunk > CHUNK_ROWS) chunk = CHUNK_ROWS;
+    if (chunk > CHUNK_MULTIPLE) chunk -= chunk % CHUNK_MULTIPLE;
     if (chunk < 16) chunk = 16;
   }
   return chunk < rows ? chunk : rows;

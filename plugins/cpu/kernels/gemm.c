@@ -67,7 +67,7 @@ uint64_t gemm_workspace(enum isa isa, int64_t m, int64_t n, int64_t k) {
 
 /* Panels packed by one task: enough that a line of either side is read in long runs. */
 static int64_t group_panels(int side_b, const struct gemm_isa *isa) {
-  return side_b ? TILE_N / 2 / isa->nr : TILE_PANELS;
+  return side_b ? TILE_N / isa->nr : TILE_PANELS;
 }
 
 static int64_t pack_groups(const struct gemm_block *block, int side_b) {
@@ -75,12 +75,13 @@ static int64_t pack_groups(const struct gemm_block *block, int side_b) {
   return divide_up(side_b ? block->nb : block->mb, numbers);
 }
 
+/* Tasks of side B come first: they are the longer ones. */
 static void pack_task(void *arg, int64_t task, uint32_t worker) {
   const struct gemm_block *block = arg;
-  int64_t groups_a = block->pack_a ? pack_groups(block, 0) : 0;
-  int side_b = task >= groups_a;
+  int64_t groups_b = block->pack_b ? pack_groups(block, 1) : 0;
+  int side_b = task < groups_b;
   int64_t width = side_b ? block->isa->nr : block->isa->mr, group = group_panels(side_b, block->isa);
-  int64_t first = (side_b ? task - groups_a : task) * group;
+  int64_t first = (side_b ? task : task - groups_b) * group;
   int64_t panels = divide_up(side_b ? block->nb : block->mb, width) - first;
   (void)worker;
   block->isa->pack(block, side_b, first, min64(panels, group));

@@ -11,6 +11,7 @@
 #define K_PACK 1
 #endif
 
+#define LINES_AHEAD 8
 #define GROUP_NUMBERS 256 /* the most rows packed at once, and columns of a tile */
 
 /* Part of one term inside a block: numbers [k, k + n) of the term stand at panel row `at`. */
@@ -52,13 +53,21 @@ static void pack_part_rows(float *panel, int64_t width, const struct part *part,
   pack_rows(panel + part->at * width, width, part->source, compute, first, rows, part->k, part->n);
 }
 
+/* Spreads `rows` numbers of one k over panels: one row of `width` of each. */
+static inline __attribute__((always_inline)) void spread_line(float *to, int64_t panel_size, const float *line, int64_t rows, const int64_t width) {
+  for (; rows >= width; rows -= width, line += width, to += panel_size) memcpy(to, line, (size_t)width * sizeof *to);
+  for (int64_t i = 0; rows > 0 && i < width; i++) to[i] = i < rows ? line[i] : 0.0f;
+}
+
 static void pack_part_lines(float *panels, int64_t panel_size, int64_t width, const struct part *part, uint32_t compute, int64_t first, int64_t rows, int64_t count) {
-  float line[GROUP_NUMBERS];
-  memset(line, 0, sizeof line);
+  float room[GROUP_NUMBERS];
+  (void)count;
   for (int64_t k = 0; k < part->n; k++) {
-    read_line(line, part->source, compute, part->k + k, first, rows);
-    for (int64_t p = 0; p < count; p++)
-      memcpy(panels + p * panel_size + (part->at + k) * width, line + p * width, (size_t)width * sizeof *line);
+    if (k + LINES_AHEAD < part->n) expect_line(part->source, part->k + k + LINES_AHEAD, first, rows);
+    const float *line = line_of(room, part->source, compute, part->k + k, first, rows);
+    float *to = panels + (part->at + k) * width;
+    if (width == MICRO_COLS) spread_line(to, panel_size, line, rows, MICRO_COLS);
+    else spread_line(to, panel_size, line, rows, MICRO_ROWS);
   }
 }
 #endif

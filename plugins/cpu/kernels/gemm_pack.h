@@ -92,23 +92,28 @@ static inline void read_line(float *dst, const struct gemm_source *s, uint32_t c
     for (int64_t i = 0; i < n; i++) dst[i] *= s->factor;
 }
 
+/* Asks the cache for n numbers of a line that is read soon: lines of one k lie too far apart for
+ * the processor to foresee. */
+static inline void expect_line(const struct gemm_source *s, int64_t line, int64_t at, int64_t n) {
+  int64_t from = (s->index ? s->index[line] : line) * s->line + at * s->step, size = dtype_bytes(s->dtype);
+  const char *begin = (const char *)s->data + (s->dtype == TRAINER_U8 ? from / 2 : from * size);
+  int64_t bytes = s->dtype == TRAINER_U8 ? n / 2 : n * size;
+  for (int64_t i = 0; s->step == 1 && i < bytes; i += 64) __builtin_prefetch(begin + i);
+}
+
+/* Numbers [at, at + n) of a line: where they are stored if they are usable there, else read into room. */
+static inline const float *line_of(float *room, const struct gemm_source *s, uint32_t compute, int64_t line, int64_t at, int64_t n) {
+  if (source_is_plain(s, compute)) return (const float *)s->data + (s->index ? s->index[line] : line) * s->line + at;
+  read_line(room, s, compute, line, at, n);
+  return room;
+}
+
 /* Points at[r] at numbers [k, k + n) of row first + r, read into lines where they are not
  * stored as they are; rows from `rows` on are zeros. */
 static inline void point_rows(const float **at, float (*lines)[PACK_K], int64_t width, const struct gemm_source *s, uint32_t compute,
                               int64_t first, int64_t rows, int64_t k, int64_t n) {
   static const float zeros[PACK_K];
-  int plain = source_is_plain(s, compute);
-  for (int64_t r = 0; r < width; r++) {
-    if (r >= rows) {
-      at[r] = zeros;
-    } else if (plain) {
-      int64_t stored = s->index ? s->index[first + r] : first + r;
-      at[r] = (const float *)s->data + stored * s->line + k;
-    } else {
-      read_line(lines[r], s, compute, first + r, k, n);
-      at[r] = lines[r];
-    }
-  }
+  for (int64_t r = 0; r < width; r++) at[r] = r < rows ? line_of(lines[r], s, compute, first + r, k, n) : zeros;
 }
 
 /* dst[j * width + r] = at[r][j] for r < width, j < n <= PACK_K. Moves the entries of at,
