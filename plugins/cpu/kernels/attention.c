@@ -1,4 +1,5 @@
-/* attention.c - causal, windowed, grouped attention and its gradient: checks, and the portable instruction set. */
+/* attention.c - causal, windowed, grouped attention and its gradient: checks, and the
+ * portable instruction set. */
 #define ATTENTION_ISA attention_isa_scalar
 #include "attention_body.h"
 
@@ -6,7 +7,8 @@
 #include "gemm_weight.h"
 
 #define VECTOR_MOST 16 /* f32 in the widest vector */
-
+#define HEADS_MOST 65536
+#define WIDTH_MOST 65536
 #define TASKS_WANTED 64
 #define SPAN_BYTES (512 << 10) /* of what a task keeps: most of a second-level cache */
 
@@ -14,8 +16,10 @@ static int64_t blocks_of(int64_t n) { return (n + BLOCK - 1) / BLOCK; }
 
 /* How many blocks a task keeps: as many as leave enough tasks and fit the cache. */
 static int64_t choose_span(const struct attention *t) {
-  int64_t span = ATTENTION_SPAN, pairs = t->batch * t->groups, least = t->queries < t->keys ? t->queries : t->keys;
-  while (span > 1 && (pairs * blocks_of(least) < span * TASKS_WANTED || span * 4 * BLOCK * t->padded * (int64_t)sizeof(float) > SPAN_BYTES)) span /= 2;
+  int64_t span = ATTENTION_SPAN, least = t->queries < t->keys ? t->queries : t->keys;
+  int64_t bytes = 4 * BLOCK * t->padded * (int64_t)sizeof(float);
+  double blocks = (double)t->batch * (double)t->groups * (double)blocks_of(least);
+  while (span > 1 && (blocks < (double)(span * TASKS_WANTED) || span * bytes > SPAN_BYTES)) span /= 2;
   return span;
 }
 
@@ -47,7 +51,8 @@ static void set_sizes(struct attention *t, const struct call *call) {
   t->width = t->q->shape[3];
   t->keys = t->k->shape[1];
   t->groups = t->k->shape[2];
-  t->padded = (t->width + VECTOR_MOST - 1) / VECTOR_MOST * VECTOR_MOST;
+  int64_t width = t->width < WIDTH_MOST ? t->width : WIDTH_MOST; /* the call may not have been checked */
+  t->padded = (width + VECTOR_MOST - 1) / VECTOR_MOST * VECTOR_MOST;
   t->scale = f32_from_bits(attr->scale_bits);
   t->causal = attr->causal != 0;
   t->window = attr->window;
@@ -85,9 +90,12 @@ static int is_heads(const struct view *x, int64_t batch, int64_t positions, int6
 }
 
 static int32_t check_sizes(const struct attention *t, const struct call *call, char *text, uint64_t text_bytes) {
-  if (t->q->rank != 4 || t->k->rank != 4 || t->groups <= 0 || t->heads <= 0 || t->width <= 0 || t->heads % t->groups != 0 || t->queries > INT32_MAX || t->keys > INT32_MAX)
-    return refuse(text, text_bytes, TRAINER_INVALID, "q [B,S,H,D] and k [B,L,G,D] do not fit: H is not a multiple of G");
-  if (!is_heads(t->q, t->batch, t->queries, t->heads, t->width) || !is_heads(t->k, t->batch, t->keys, t->groups, t->width) || !is_heads(t->v, t->batch, t->keys, t->groups, t->width))
+  int sound = t->q->rank == 4 && t->k->rank == 4 && t->groups > 0 && t->heads > 0 && t->width > 0 && t->heads % t->groups == 0;
+  if (!sound) return refuse(text, text_bytes, TRAINER_INVALID, "q [B,S,H,D] and k [B,L,G,D] do not fit: H is not a multiple of G");
+  if (t->batch > INT32_MAX || t->queries > INT32_MAX || t->keys > INT32_MAX || t->heads > HEADS_MOST || t->width > WIDTH_MOST)
+    return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "a size of q or k is out of range");
+  if (!is_heads(t->q, t->batch, t->queries, t->heads, t->width) || !is_heads(t->k, t->batch, t->keys, t->groups, t->width) ||
+      !is_heads(t->v, t->batch, t->keys, t->groups, t->width))
     return refuse(text, text_bytes, TRAINER_INVALID, "q, k or v does not have the shape of the others");
   if (!is_heads(t->o, t->batch, t->queries, t->heads, t->width)) return refuse(text, text_bytes, TRAINER_INVALID, "o does not have the shape of q");
   if (!is_dtype(t->lse, TRAINER_F32) || t->lse->rank != 3 || t->lse->shape[0] != t->batch || t->lse->shape[1] != t->heads || t->lse->shape[2] != t->queries)

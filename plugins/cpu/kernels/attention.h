@@ -8,7 +8,7 @@
 #include "rowmath.h"
 
 #define ATTENTION_BLOCK 64 /* queries, and keys, of a block */
-#define ATTENTION_SPAN 4   /* the most blocks a task keeps, so that what it reads of the other side serves them all */
+#define ATTENTION_SPAN 4   /* the most blocks a task keeps: what it reads of the other side serves all */
 
 struct attention {
   const struct view *q, *k, *v, *o, *lse;

@@ -164,7 +164,8 @@ static struct room room_of(const struct attention *t, uint32_t worker) {
   return room;
 }
 
-/* Which blocks of queries a task has; the last ones, which see most, begin first. Returns how many. */
+/* Which blocks of queries a task has; the last ones, which see most, begin first. Returns
+ * how many. */
 static int64_t query_task(const struct attention *t, int64_t task, int64_t *b, int64_t *head, int64_t *first) {
   int64_t blocks = (t->queries + BLOCK - 1) / BLOCK, heads = t->heads * t->batch;
   int64_t spans = (blocks + t->span - 1) / t->span;

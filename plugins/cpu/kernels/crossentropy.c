@@ -10,6 +10,7 @@
 #define CHUNK_BYTES ((int64_t)32 << 20) /* of logits; fewer rows would spend the time packing the weight */
 #define CHUNK_ROWS 336
 #define CHUNK_MULTIPLE 84 /* whole register tiles of every instruction set */
+#define CHUNK_ELEMENTS_MOST ((int64_t)1 << 40) /* whatever the attribute asks for */
 #define LANES_OF_MAX 16
 
 static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
@@ -18,7 +19,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
     return refuse(text, text_bytes, TRAINER_INVALID, "the op has three outputs, eleven inputs and attr_linear_cross_entropy");
   const struct view *dh = &call->out[1], *dw = &call->out[2], *h = &call->in[0], *labels = &call->in[1];
   int64_t rows = h->shape[0], out = attr->out_features, in = attr->in_features;
-  if (out <= 0 || out > INT32_MAX || in <= 0) return refuse(text, text_bytes, TRAINER_INVALID, "out_features or in_features is out of range");
+  if (out <= 0 || out > INT32_MAX || in <= 0 || in > INT32_MAX) return refuse(text, text_bytes, TRAINER_INVALID, "out_features or in_features is out of range");
   if (!gemm_is_matrix(h, rows, in) || !is_dtype(labels, TRAINER_I32) || labels->rank != 1 || labels->shape[0] != rows)
     return refuse(text, text_bytes, TRAINER_INVALID, "h is not a float matrix [R, K] with i32 labels [R]");
   if (!is_scalar(&call->out[0], TRAINER_F32) || !is_scalar(&call->in[2], TRAINER_F32))
@@ -37,6 +38,8 @@ static int64_t chunk_rows(const trainer_attr_linear_cross_entropy *attr, int64_t
     if (chunk > CHUNK_MULTIPLE) chunk -= chunk % CHUNK_MULTIPLE;
     if (chunk < 16) chunk = 16;
   }
+  int64_t most = CHUNK_ELEMENTS_MOST / attr->out_features;
+  if (chunk > most) chunk = most;
   return chunk < rows ? chunk : rows;
 }
 
@@ -164,7 +167,8 @@ static int64_t list_rows(const struct call *call, int32_t *index) {
 static void run(const struct call *call) {
   struct layout at = layout_of(call);
   char *scratch = call->workspace;
-  struct chunk chunk = {.call = call, .attr = call->attr, .math = rowmath_for(call->isa), .logits = (float *)(void *)(scratch + at.logits), .product = scratch + at.product};
+  struct chunk chunk = {.call = call, .attr = call->attr, .math = rowmath_for(call->isa), .product = scratch + at.product};
+  chunk.logits = (float *)(void *)(scratch + at.logits);
   int32_t *index = (int32_t *)(void *)scratch;
   double *losses = (double *)(void *)(scratch + at.losses), total = 0;
   int64_t rows = list_rows(call, index), step = chunk_rows(chunk.attr, call->in[0].shape[0]);

@@ -132,7 +132,8 @@ static struct k_blocks cut_k(const struct gemm_job *job, const struct gemm_isa *
   return cut;
 }
 
-/* Sets the block's k to what begins at k0; 0 behind the end. Without any k there is one empty block. */
+/* Sets the block's k to what begins at k0; 0 behind the end. Without any k there is one
+ * empty block, which stores the rest of the job. */
 static int next_k(struct gemm_block *block, const struct k_blocks *cut, int64_t k0) {
   if (k0 >= cut->total && k0 > 0) return 0;
   int masked = k0 < cut->masked;

@@ -104,7 +104,7 @@ struct gemm_block {
 
 struct gemm_isa {
   int64_t mr, nr;
-  int64_t k_pack; /* numbers of k per packed f32: 2 for pairs of bf16. Terms are padded to a multiple */
+  int64_t k_pack; /* numbers of k per packed f32: 2 for pairs of bf16; terms are padded to it */
   void (*pack)(const struct gemm_block *block, int side_b, int64_t first_panel, int64_t panels);
   void (*tile)(const struct gemm_block *block, int64_t tile);
 };

@@ -84,8 +84,8 @@ static void pack_part(float *panels, int64_t panel_size, int64_t width, const st
   }
 }
 
-/* Packs panels [first_panel, first_panel + panels) of one side of the block: every term's part that falls
- * into the block's k. */
+/* Packs panels [first_panel, first_panel + panels) of one side of the block: every term's
+ * part that falls into the block's k. */
 static void pack_panels(const struct gemm_block *block, int side_b, int64_t first_panel, int64_t panels) {
   const struct gemm_job *job = block->job;
   int64_t width = side_b ? MICRO_COLS : MICRO_ROWS, panel_size = width * (block->kb / K_PACK);

@@ -92,8 +92,8 @@ static inline void read_line(float *dst, const struct gemm_source *s, uint32_t c
     for (int64_t i = 0; i < n; i++) dst[i] *= s->factor;
 }
 
-/* Asks the cache for n numbers of a line that is read soon: lines of one k lie too far apart for
- * the processor to foresee. */
+/* Asks the cache for n numbers of a line that is read soon: such lines lie too far apart
+ * for the processor to foresee. */
 static inline void expect_line(const struct gemm_source *s, int64_t line, int64_t at, int64_t n) {
   int64_t from = (s->index ? s->index[line] : line) * s->line + at * s->step, size = dtype_bytes(s->dtype);
   const char *begin = (const char *)s->data + (s->dtype == TRAINER_U8 ? from / 2 : from * size);
@@ -101,7 +101,8 @@ static inline void expect_line(const struct gemm_source *s, int64_t line, int64_
   for (int64_t i = 0; s->step == 1 && i < bytes; i += 64) __builtin_prefetch(begin + i);
 }
 
-/* Numbers [at, at + n) of a line: where they are stored if they are usable there, else read into room. */
+/* Numbers [at, at + n) of a line: where they are stored if they are usable there, else
+ * read into room. */
 static inline const float *line_of(float *room, const struct gemm_source *s, uint32_t compute, int64_t line, int64_t at, int64_t n) {
   if (source_is_plain(s, compute)) return (const float *)s->data + (s->index ? s->index[line] : line) * s->line + at;
   read_line(room, s, compute, line, at, n);

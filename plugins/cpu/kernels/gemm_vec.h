@@ -60,7 +60,8 @@ static inline void vec_store(float *p, vec v) { memcpy(p, &v, sizeof v); }
 
 #define MICRO_COLS (MICRO_VECS * LANES)
 
-/* dst[j * stride + i] = rows[i][j] for LANES j and the first n <= LANES i; every rows[i] is readable. */
+/* dst[j * stride + i] = rows[i][j] for LANES j and the first n <= LANES i; every rows[i]
+ * is readable. */
 #if defined(__AVX512F__)
 static inline void vec_transpose(float *dst, int64_t stride, const float *const rows[LANES], int64_t n) {
   __m512 r[16], t[16];

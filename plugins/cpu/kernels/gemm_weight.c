@@ -4,6 +4,7 @@
 static int is_float_dtype(uint32_t dtype) { return dtype == TRAINER_F32 || dtype == TRAINER_BF16 || dtype == TRAINER_F16; }
 
 int gemm_is_matrix(const struct view *view, int64_t rows, int64_t cols) {
+  if (rows > INT32_MAX || cols > INT32_MAX) return 0;
   return is_float(view) && view->rank == 2 && view->shape[0] == rows && view->shape[1] == cols;
 }
 

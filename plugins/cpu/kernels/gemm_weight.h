@@ -6,7 +6,7 @@
 #include "check.h"
 #include "gemm.h"
 
-/* 1 if the view is a present float matrix [rows, cols]. */
+/* 1 if the view is a present float matrix [rows, cols], both below 2^31. */
 int gemm_is_matrix(const struct view *view, int64_t rows, int64_t cols);
 /* 1 if the view is a present float vector [n]. */
 int gemm_is_vector(const struct view *view, int64_t n);

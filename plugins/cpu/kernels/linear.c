@@ -2,6 +2,7 @@
  * as extra columns of k in the same tile (Hu et al. 2021; Dettmers et al. 2023). */
 #include "linear.h"
 
+#define RANK_MOST ((int64_t)1 << 24) /* of all projections: sizes of scratch stay within 64 bits */
 #define OPERANDS_EACH (TRAINER_WEIGHT_OPERANDS + 3) /* weight, bias, A, B */
 
 struct linear linear_of(const struct call *call) {
@@ -23,12 +24,14 @@ int32_t linear_check(const struct call *call, struct linear *linear, uint32_t ou
   uint64_t n = attr->n_projections;
   if (call->n_out != out0 + n * out_each || call->n_in != in0 + n * in_each)
     return refuse(text, text_bytes, TRAINER_INVALID, "the number of operands is not that of the projections");
-  *linear = linear_of(call);
+  const trainer_projection *at = (const trainer_projection *)(const void *)(attr + 1);
   for (uint32_t p = 0; p < n; p++) {
-    const trainer_projection *at = &linear->projections[p];
-    if (at->out_features <= 0 || at->in_features <= 0 || at->in_features != linear->in)
-      return refuse(text, text_bytes, TRAINER_INVALID, "the projections do not read one input of positive width");
+    int sized = at[p].out_features > 0 && at[p].out_features <= INT32_MAX && at[p].in_features > 0 && at[p].in_features <= INT32_MAX;
+    if (!sized || at[p].in_features != at->in_features)
+      return refuse(text, text_bytes, TRAINER_INVALID, "the projections do not read one input, or a size is out of range");
   }
+  *linear = linear_of(call);
+  if (linear->rank > RANK_MOST) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "the ranks of the adapters are out of range");
   return gemm_check_compute(attr->compute, text, text_bytes);
 }
 

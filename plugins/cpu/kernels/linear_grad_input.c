@@ -50,7 +50,15 @@ static uint64_t workspace(const struct call *call, uint32_t threads) {
 static struct view v_of(const struct call *call, const struct linear *linear, const struct layout *at) {
   if (call->out[1].present) return call->out[1];
   int64_t rows = call->in[0].shape[0];
-  return (struct view){.data = (char *)call->workspace + at->v, .dtype = TRAINER_F32, .rank = 2, .shape = {rows, linear->rank}, .stride = {linear->rank, 1}, .count = rows * linear->rank, .present = 1};
+  return (struct view){
+      .data = (char *)call->workspace + at->v,
+      .dtype = TRAINER_F32,
+      .rank = 2,
+      .shape = {rows, linear->rank},
+      .stride = {linear->rank, 1},
+      .count = rows * linear->rank,
+      .present = 1,
+  };
 }
 
 static void make_v(const struct call *call, const struct linear *linear, const struct view *v, void *scratch) {

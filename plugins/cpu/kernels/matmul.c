@@ -33,6 +33,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   struct sizes s = sizes_of(call);
   if (!is_operand(&call->in[0], d, s.m, s.k) || !is_operand(&call->in[1], d, s.k, s.n))
     return refuse(text, text_bytes, TRAINER_INVALID, "a [..,m,k] and b [..,k,n] do not multiply to d [..,m,n]");
+  if (s.m > INT32_MAX || s.n > INT32_MAX || s.k > INT32_MAX) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "a matrix has 2^31 rows or columns");
   return gemm_check_compute(attr->compute, text, text_bytes);
 }
 
