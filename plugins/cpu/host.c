@@ -122,9 +122,9 @@ const char *isa_name(enum isa isa) {
   return names[isa];
 }
 
-/* The fastest of what the processor has. Intel's vdpbf16ps starts every second cycle, two
- * FMAs every cycle: half the products of f32 (measured on Emerald Rapids), so pairs of bf16
- * are only taken there on request. AMD's gives twice those of f32. */
+/* What to use of what the processor has. Intel's vdpbf16ps ran a quarter as often as an f32
+ * FMA on Emerald Rapids, hence at half the products, so pairs of bf16 are only taken there
+ * on request. On AMD they are taken; that choice has not been measured. */
 static enum isa preferred_isa(enum isa has) {
 #if defined(__x86_64__)
   if (has == ISA_AVX512BF16 && !__builtin_cpu_is("amd")) return ISA_AVX512;
