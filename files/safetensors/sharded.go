@@ -16,12 +16,10 @@ import (
 type ModelWriter struct {
 	dir    string
 	groups [][]Spec
-	total  Totals
 	open   []*Writer
-}
 
-// Totals are the counts an index states.
-type Totals struct{ Parameters, Bytes int64 }
+	totalParameters, totalBytes int64 // for the index
+}
 
 // WriteSharded starts a model of the given tensors, in the given order, in the folder dir,
 // which exists. A shard has at most maxShardBytes of tensors, or a single larger tensor.
@@ -39,13 +37,16 @@ func WriteSharded(dir string, specs []Spec, maxShardBytes int64) (*ModelWriter, 
 		last := len(m.groups) - 1
 		m.groups[last] = append(m.groups[last], s)
 		used += size
-		m.total.Bytes += size
-		m.total.Parameters += size / dtypeSizes[s.DType]
+		m.totalBytes += size
+		m.totalParameters += size / dtypeSizes[s.DType]
 	}
 	if len(m.groups) == 0 {
 		return nil, fmt.Errorf("write %s: no tensors", dir)
 	}
-	return m, m.next()
+	if err := m.next(); err != nil {
+		return nil, err
+	}
+	return m, nil
 }
 
 // shardName is the file name of shard i.
@@ -148,8 +149,8 @@ func (m *ModelWriter) indexText() []byte {
 	}
 	text := jsonstrict.Marshal(jsonstrict.Map(
 		jsonstrict.Member{Key: "metadata", Value: jsonstrict.Map(
-			jsonstrict.Member{Key: "total_parameters", Value: jsonstrict.Integer(m.total.Parameters)},
-			jsonstrict.Member{Key: "total_size", Value: jsonstrict.Integer(m.total.Bytes)})},
+			jsonstrict.Member{Key: "total_parameters", Value: jsonstrict.Integer(m.totalParameters)},
+			jsonstrict.Member{Key: "total_size", Value: jsonstrict.Integer(m.totalBytes)})},
 		jsonstrict.Member{Key: "weight_map", Value: jsonstrict.Map(places...)}))
 	return append(text, '\n')
 }
