@@ -1,0 +1,203 @@
+package llama
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"trainer/files/jsonstrict"
+	"trainer/files/modeldir"
+)
+
+// Config is the shape of a model. The bounds of ReadConfig make every product of its sizes,
+// and the bytes of all weights at 8 bytes each, fit in 63 bits.
+type Config struct {
+	ModelType         string
+	Architectures     []string
+	HiddenSize        int
+	IntermediateSize  int
+	NumLayers         int
+	NumHeads          int // query heads
+	NumKVHeads        int // key and value heads; divides NumHeads
+	HeadDim           int // width of a head, even; NumHeads*HeadDim may differ from HiddenSize
+	VocabSize         int
+	MaxPositions      int // context length it was made for
+	RMSNormEps        float64
+	RopeTheta         float64
+	RopeScaling       RopeScaling
+	TieWordEmbeddings bool   // the head is the embedding
+	TorchDType        string // of the checkpoint, as "bfloat16"; "" where it does not say
+	BOS, PAD          int    // token ids, -1 for none
+	EOS               []int
+	AutoMap           bool // the config names code of its own, which is never run
+
+	raw jsonstrict.Value
+}
+
+// The largest sizes accepted.
+const (
+	maxLayers    = 4096
+	maxHidden    = 1 << 20
+	maxVocab     = 1 << 24
+	maxPositions = 1 << 26
+	maxHeads     = 1 << 16
+	maxInner     = 1 << 24 // intermediate size, and heads * head_dim
+)
+
+// families are the model types read here and the architecture each stands for.
+var families = map[string]string{"llama": "LlamaForCausalLM"}
+
+// ConfigName is the file of a model folder that describes it.
+const ConfigName = "config.json"
+
+// ReadConfig reads the config.json of a model folder. Errors are *fault.Error of kind Files
+// that name file and field.
+func ReadConfig(dir string) (Config, error) {
+	d, err := modeldir.Open(dir)
+	if err != nil {
+		return Config{}, err
+	}
+	defer d.Close()
+	text, err := d.ReadFile(ConfigName, 1<<20)
+	if err != nil {
+		return Config{}, err
+	}
+	return ParseConfig(d.Path(ConfigName), text)
+}
+
+// ParseConfig reads the text of a config.json; file is its name for sentences.
+func ParseConfig(file string, text []byte) (Config, error) {
+	f, err := jsonstrict.ParseFields(file, text, jsonstrict.Limits{Bytes: 1 << 20})
+	if err != nil {
+		return Config{}, err
+	}
+	c := Config{raw: f.Value()}
+	c.readFamily(f)
+	if f.Err() == nil {
+		f.Require("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+		c.readSizes(f)
+		c.readRope(f)
+		c.readTokens(f)
+		refuseUnsupported(f)
+		c.TorchDType = readDType(f)
+		c.TieWordEmbeddings = f.Bool("tie_word_embeddings", false)
+		_, c.AutoMap = f.Get("auto_map")
+	}
+	if err := f.Err(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+// readFamily refuses models of another architecture.
+func (c *Config) readFamily(f *jsonstrict.Fields) {
+	c.ModelType, c.Architectures = f.String("model_type", ""), f.Strings("architectures")
+	want := families[c.ModelType]
+	if want != "" && (len(c.Architectures) == 0 || slices.Contains(c.Architectures, want)) {
+		return
+	}
+	var known []string
+	for modelType, architecture := range families {
+		known = append(known, fmt.Sprintf("%s (%s)", modelType, architecture))
+	}
+	slices.Sort(known)
+	f.Refuse("model_type", fmt.Sprintf("%.40q with architectures %.80q", c.ModelType, c.Architectures), strings.Join(known, " or "), "choose a model of a supported architecture")
+}
+
+func (c *Config) readSizes(f *jsonstrict.Fields) {
+	size := func(name string, absent, high int) int { return int(f.Int(name, int64(absent), 1, int64(high))) }
+	c.HiddenSize = size("hidden_size", 1, maxHidden)
+	c.IntermediateSize = size("intermediate_size", 1, maxInner)
+	c.NumLayers = size("num_hidden_layers", 1, maxLayers)
+	c.NumHeads = size("num_attention_heads", 1, maxHeads)
+	c.NumKVHeads = size("num_key_value_heads", c.NumHeads, maxHeads)
+	c.VocabSize = size("vocab_size", 1, maxVocab)
+	c.MaxPositions = size("max_position_embeddings", 2048, maxPositions)
+	c.RMSNormEps = f.Float("rms_norm_eps", 1e-6, 1e-30, 1)
+	c.HeadDim = size("head_dim", max(1, c.HiddenSize/c.NumHeads), maxInner)
+	const remedy = "correct the file"
+	if c.NumHeads%c.NumKVHeads != 0 {
+		f.Refuse("num_key_value_heads", fmt.Sprint(c.NumKVHeads), fmt.Sprintf("a divisor of num_attention_heads, %d", c.NumHeads), remedy)
+	}
+	if _, stated := f.Get("head_dim"); !stated && c.HiddenSize%c.NumHeads != 0 {
+		f.Refuse("num_attention_heads", fmt.Sprint(c.NumHeads), fmt.Sprintf("a divisor of hidden_size, %d, where head_dim is not given", c.HiddenSize), remedy)
+	}
+	if c.HeadDim%2 != 0 {
+		f.Refuse("head_dim", fmt.Sprint(c.HeadDim), "an even number, as rotary embeddings need", remedy)
+	}
+	if c.HeadDim > maxInner/c.NumHeads {
+		f.Refuse("head_dim", fmt.Sprint(c.HeadDim), fmt.Sprintf("at most %d in all %d heads", maxInner, c.NumHeads), remedy)
+	}
+}
+
+// readTokens reads the ids of special tokens; eos_token_id may be a list.
+func (c *Config) readTokens(f *jsonstrict.Fields) {
+	id := func(name string) int { return int(f.Int(name, -1, -1, int64(c.VocabSize)-1)) }
+	c.BOS, c.PAD = id("bos_token_id"), id("pad_token_id")
+	v, _ := f.Get("eos_token_id")
+	if v.Kind() != jsonstrict.Array {
+		if eos := id("eos_token_id"); eos >= 0 {
+			c.EOS = []int{eos}
+		}
+		return
+	}
+	for _, m := range v.Members() {
+		eos, ok := m.Value.AsInt()
+		if !ok || eos < 0 || eos >= int64(c.VocabSize) {
+			f.Refuse("eos_token_id", m.Value.Found(), fmt.Sprintf("token ids from 0 to %d", c.VocabSize-1), "correct the file")
+		}
+		c.EOS = append(c.EOS, int(eos))
+	}
+}
+
+// refuseUnsupported refuses what would change the computation without being computed.
+func refuseUnsupported(f *jsonstrict.Fields) {
+	const remedy = "this variant of the architecture is not supported"
+	if act := f.String("hidden_act", "silu"); act != "silu" {
+		f.Refuse("hidden_act", fmt.Sprintf("%.40q", act), `"silu"`, remedy)
+	}
+	for _, name := range []string{"attention_bias", "mlp_bias"} {
+		if f.Bool(name, false) {
+			f.Refuse(name, "true", "false", remedy)
+		}
+	}
+	if p := f.Float("attention_dropout", 0, 0, 1); p != 0 {
+		f.Refuse("attention_dropout", fmt.Sprint(p), "0", remedy)
+	}
+	for _, name := range []string{"quantization_config", "quantization"} {
+		if _, ok := f.Get(name); ok {
+			f.Refuse(name, "a quantised checkpoint", "none", "name the folder of the original weights: they are quantised while they load")
+		}
+	}
+}
+
+// readDType reads torch_dtype, which newer versions name dtype.
+func readDType(f *jsonstrict.Fields) string {
+	name := "dtype"
+	if _, ok := f.Get(name); !ok {
+		name = "torch_dtype"
+	}
+	dtype := f.String(name, "")
+	if !slices.Contains([]string{"", "float32", "bfloat16", "float16", "float64"}, dtype) {
+		f.Refuse(name, fmt.Sprintf("%.40q", dtype), "float32, bfloat16, float16 or float64", "choose a checkpoint of one of these")
+	}
+	return dtype
+}
+
+// JSON is the config.json the config was read from, with the dtype of its weights set, laid
+// out as Transformers does. A config by ShapeByName has none: the result is nil.
+func (c Config) JSON(dtype string) []byte {
+	if c.raw.Kind() != jsonstrict.Object {
+		return nil
+	}
+	v, set := c.raw, false
+	for _, name := range []string{"dtype", "torch_dtype"} {
+		if _, ok := v.Get(name); ok {
+			v, set = v.With(name, jsonstrict.Text(dtype)), true
+		}
+	}
+	if !set { // the name that old and new versions read
+		v = v.With("torch_dtype", jsonstrict.Text(dtype))
+	}
+	return append(jsonstrict.Marshal(v), '\n')
+}
