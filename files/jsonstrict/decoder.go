@@ -308,6 +308,9 @@ func (s *keySet) add(key string) bool {
 				return false
 			}
 		}
+		if s.few == nil {
+			s.few = make([]string, 0, 4)
+		}
 		s.few = append(s.few, key)
 		return true
 	}

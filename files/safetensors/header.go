@@ -42,6 +42,7 @@ func readHeader(f *os.File, where string, size int64) (*header, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.tensors = make([]Info, 0, min(len(text)/64, maxTensors)) // most entries take more bytes
 	d, err := jsonstrict.NewDecoder(text, jsonstrict.Limits{Bytes: maxHeader})
 	if err == nil {
 		err = d.Object(func(key string) error { return h.member(d, key) })
@@ -102,25 +103,24 @@ func (h *header) member(d *jsonstrict.Decoder, name string) error {
 			return err
 		}))
 	}
-	field := tensorField(name)
 	switch {
 	case len(h.tensors) == maxTensors:
-		return h.refuse(field, "more tensors", fmt.Sprintf("at most %d", maxTensors))
+		return h.refuse(tensorField(name), "more tensors", fmt.Sprintf("at most %d", maxTensors))
 	case len(name) > maxName:
-		return h.refuse(field, fmt.Sprintf("a name of %d bytes", len(name)), fmt.Sprintf("at most %d", maxName))
+		return h.refuse(tensorField(name), fmt.Sprintf("a name of %d bytes", len(name)), fmt.Sprintf("at most %d", maxName))
 	case strings.Contains(name, "\x00"):
-		return h.refuse(field, "a name with a NUL", "a name without")
+		return h.refuse(tensorField(name), "a name with a NUL", "a name without")
 	}
 	info := Info{Name: name}
-	if err := h.inField(field, h.tensor(d, field, &info)); err != nil {
-		return err
+	if err := h.tensor(d, &info); err != nil {
+		return h.inField(tensorField(name), err)
 	}
 	h.tensors = append(h.tensors, info)
 	return nil
 }
 
 // tensor reads the members of one tensor and checks its size against its shape.
-func (h *header) tensor(d *jsonstrict.Decoder, field string, info *Info) error {
+func (h *header) tensor(d *jsonstrict.Decoder, info *Info) error {
 	var offsets []int64
 	var dtype, shape, place bool
 	err := d.Object(func(key string) (err error) {
@@ -130,10 +130,10 @@ func (h *header) tensor(d *jsonstrict.Decoder, field string, info *Info) error {
 			info.DType, err = d.String()
 		case "shape":
 			shape = true
-			info.Shape, err = h.integers(d, field, "shape", maxRank, maxDimension)
+			info.Shape, err = h.integers(d, info.Name, "shape", maxRank, maxDimension)
 		case "data_offsets":
 			place = true
-			offsets, err = h.integers(d, field, "data_offsets", 2, math.MaxInt64)
+			offsets, err = h.integers(d, info.Name, "data_offsets", 2, math.MaxInt64)
 		default:
 			err = d.Skip()
 		}
@@ -143,25 +143,25 @@ func (h *header) tensor(d *jsonstrict.Decoder, field string, info *Info) error {
 		return err
 	}
 	if !dtype || !shape || !place || len(offsets) != 2 {
-		return h.refuse(field, "an entry that lacks one of them", "dtype, shape and two data_offsets")
+		return h.refuse(tensorField(info.Name), "an entry that lacks one of them", "dtype, shape and two data_offsets")
 	}
 	size, known := dtypeSizes[info.DType]
 	if !known {
-		return h.refuse(field, fmt.Sprintf("dtype %.40q", info.DType), "a dtype of the format, as F32 or BF16")
+		return h.refuse(tensorField(info.Name), fmt.Sprintf("dtype %.40q", info.DType), "a dtype of the format, as F32 or BF16")
 	}
 	info.Offset, info.Bytes = offsets[0], offsets[1]-offsets[0]
 	want, ok := byteSize(info.Shape, size)
 	if !ok {
-		return h.refuse(field, fmt.Sprintf("shape %v", info.Shape), "fewer than 2^63 bytes")
+		return h.refuse(tensorField(info.Name), fmt.Sprintf("shape %v", info.Shape), "fewer than 2^63 bytes")
 	}
 	if info.Bytes != want {
-		return h.refuse(field, fmt.Sprintf("data_offsets %v", offsets), fmt.Sprintf("%d bytes for %s %v", want, info.DType, info.Shape))
+		return h.refuse(tensorField(info.Name), fmt.Sprintf("data_offsets %v", offsets), fmt.Sprintf("%d bytes for %s %v", want, info.DType, info.Shape))
 	}
 	return nil
 }
 
 // integers reads a list of at most count integers from 0 to high.
-func (h *header) integers(d *jsonstrict.Decoder, field, name string, count int, high int64) ([]int64, error) {
+func (h *header) integers(d *jsonstrict.Decoder, tensor, name string, count int, high int64) ([]int64, error) {
 	values := make([]int64, 0, 2)
 	err := d.Array(func() error {
 		v, err := d.Int()
@@ -169,10 +169,10 @@ func (h *header) integers(d *jsonstrict.Decoder, field, name string, count int, 
 			return err
 		}
 		if v < 0 || v > high {
-			return h.refuse(field, fmt.Sprintf("%d in %s", v, name), fmt.Sprintf("an integer from 0 to %d", high))
+			return h.refuse(tensorField(tensor), fmt.Sprintf("%d in %s", v, name), fmt.Sprintf("an integer from 0 to %d", high))
 		}
 		if len(values) == count {
-			return h.refuse(field, fmt.Sprintf("more than %d numbers in %s", count, name), fmt.Sprintf("at most %d", count))
+			return h.refuse(tensorField(tensor), fmt.Sprintf("more than %d numbers in %s", count, name), fmt.Sprintf("at most %d", count))
 		}
 		values = append(values, v)
 		return nil
@@ -209,15 +209,8 @@ func (h *header) layout() error {
 	data, end := h.size-h.start, int64(0)
 	for i := range h.tensors {
 		t := &h.tensors[i]
-		field := tensorField(t.Name)
-		found := fmt.Sprintf("data_offsets [%d, %d]", t.Offset, t.Offset+t.Bytes)
-		switch {
-		case t.Offset < end:
-			return h.refuse(field, found, fmt.Sprintf("a start of %d: it overlaps the tensor before it", end))
-		case t.Offset > end:
-			return h.refuse(field, found, fmt.Sprintf("a start of %d: there is a hole before it", end))
-		case t.Bytes > data-t.Offset:
-			return h.refuse(field, fmt.Sprintf("a file of %d bytes", h.size), fmt.Sprintf("at least %d: the file is cut off or the offset is out of range", satAdd(h.start, t.Offset+t.Bytes)))
+		if t.Offset != end || t.Bytes > data-end {
+			return h.misplaced(*t, end)
 		}
 		end = t.Offset + t.Bytes
 		t.Offset += h.start
@@ -226,6 +219,19 @@ func (h *header) layout() error {
 		return h.refuse("header", fmt.Sprintf("%d bytes after the last tensor", data-end), "none")
 	}
 	return nil
+}
+
+// misplaced says what is wrong with a tensor's place, where the tensor before it ends at end.
+func (h *header) misplaced(t Info, end int64) error {
+	field, found := tensorField(t.Name), fmt.Sprintf("data_offsets [%d, %d]", t.Offset, t.Offset+t.Bytes)
+	switch {
+	case t.Offset < end:
+		return h.refuse(field, found, fmt.Sprintf("a start of %d: it overlaps the tensor before it", end))
+	case t.Offset > end:
+		return h.refuse(field, found, fmt.Sprintf("a start of %d: there is a hole before it", end))
+	}
+	return h.refuse(field, fmt.Sprintf("a file of %d bytes", h.size),
+		fmt.Sprintf("at least %d: the file is cut off or the offset is out of range", satAdd(h.start, t.Offset+t.Bytes)))
 }
 
 // satAdd adds sizes without overflow.

@@ -25,12 +25,16 @@ type ModelWriter struct {
 // which exists. A shard has at most maxShardBytes of tensors, or a single larger tensor.
 func WriteSharded(dir string, specs []Spec, maxShardBytes int64) (*ModelWriter, error) {
 	m := &ModelWriter{dir: dir}
-	used := int64(0)
+	used, seen := int64(0), map[string]bool{}
 	for i, s := range specs {
 		size, err := s.bytes()
 		if err != nil {
 			return nil, fmt.Errorf("write %s: %w", dir, err)
 		}
+		if seen[s.Name] {
+			return nil, fmt.Errorf("write %s: tensor %q is named twice", dir, s.Name)
+		}
+		seen[s.Name] = true
 		if i == 0 || used > maxShardBytes-size {
 			m.groups, used = append(m.groups, nil), 0
 		}
