@@ -1,0 +1,88 @@
+package config
+
+// Config holds every setting of a run. A nil pointer means that the setting was not given
+// and that Resolve, or the run itself, decides. A Config is a value; nothing in it is
+// shared with other goroutines unless its slices are changed.
+type Config struct {
+	// Model and data.
+	ModelName      string // folder, or name in the local Hub cache
+	Shape          string // a known model without its weights
+	InitAdapter    string // PEFT folder to start from
+	Dataset        string // file of alpaca records
+	DatasetFormat  string // auto, json or jsonl
+	DatasetSamples int    // first records; 0 = all
+	ContextLength  int    // tokens of the longest row
+	Shuffle        bool
+
+	// What is trained.
+	TrainType         string // full, lora or qlora
+	LoraRank          int
+	LoraAlpha         float64 // the adapter's output is scaled by LoraAlpha/LoraRank
+	LoraDropout       float64 // 0 up to, not including, 1
+	LoraTargetModules string  // all, default, all_linear or names; see Targets
+
+	// Batches and length.
+	BatchSize                 int // rows of a micro-batch
+	GradientAccumulationSteps int // micro-batches of an optimizer step
+	NumEpochs                 int
+	MaxSteps                  int    // optimizer steps of the whole run; -1 = no limit
+	LossNormalization         string // token or micro_batch
+
+	// Optimizer.
+	Optimizer             string   // adamw
+	LR                    *float64 // peak learning rate; nil = by train type
+	WeightDecay           float64
+	AdamBeta1             float64
+	AdamBeta2             float64
+	AdamEpsilon           float64
+	LRScheduler           string
+	WarmupSteps           *int
+	WarmupRatio           *float64
+	CosineMinLRRatio      *float64
+	ApplyGradientClipping *bool
+	GradNorm              *float64 // largest L2 norm; nil = no clipping
+
+	// Precision and memory.
+	Precision                string // auto, fp32, bf16 or bf16_autocast
+	UseGradientCheckpointing string // auto, true or false
+	Recompute                string // auto, none, selective, block or block:LAYERS
+	MemoryLimit              Bytes  // of the device; 0 = what it has
+	HostMemoryLimit          Bytes  // of the host; 0 = what it has
+
+	// Backend and device.
+	Backend       string // auto, or a backend's name
+	Device        string // index or UUID; empty = the best
+	BackendPath   []string
+	LibraryPath   []string
+	Threads       int // 0 = the backend chooses
+	Deterministic bool
+	Seed          uint64
+
+	// Evaluation.
+	EvalDataset string
+	EvalSteps   int // 0 = only before and after training
+	EvalSamples int // first records; 0 = all
+
+	// Output.
+	OutputDir          string
+	OverwriteOutputDir bool
+	SaveModel          bool
+	LogEveryNSteps     int
+	LogTo              string // tqdm or stdout
+
+	// The Hugging Face name of the scheduler has another default of CosineMinLRRatio.
+	schedulerByAlias bool
+}
+
+// Default is the Config of a run for which nothing was said.
+func Default() Config {
+	var c Config
+	for i := range settings {
+		if s := &settings[i]; s.Default != "" {
+			if err := setField(s.field(&c), s.Default); err != nil {
+				panic("setting " + s.Name + ": " + err.Error()) // the table contradicts itself
+			}
+		}
+	}
+	return c
+}

@@ -1,0 +1,39 @@
+package config
+
+// Nearest is the name that a person who typed `typed` most likely meant, "" where none is
+// near: at most two typing errors, or a third of the name's letters.
+func Nearest(typed string, names []string) string {
+	best, found := "", 1<<30
+	for _, name := range names {
+		d := distance(typed, name)
+		if d < found && d <= max(2, len(name)/3) && d < len(name) {
+			best, found = name, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, delete, replace or swap with their neighbour to
+// get from a to b (optimal string alignment).
+func distance(a, b string) int {
+	x, y := []rune(a), []rune(b)
+	before, last, row := make([]int, len(y)+1), make([]int, len(y)+1), make([]int, len(y)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := 1; i <= len(x); i++ {
+		row[0] = i
+		for j := 1; j <= len(y); j++ {
+			cost := 1
+			if x[i-1] == y[j-1] {
+				cost = 0
+			}
+			row[j] = min(last[j]+1, row[j-1]+1, last[j-1]+cost)
+			if i > 1 && j > 1 && x[i-1] == y[j-2] && x[i-2] == y[j-1] {
+				row[j] = min(row[j], before[j-2]+1)
+			}
+		}
+		before, last, row = last, row, before
+	}
+	return last[len(y)]
+}
