@@ -21,14 +21,13 @@ type Member struct {
 	Value Value
 }
 
-// Text, Integer, Float (finite), Boolean, List and Map make values. Map keeps the order of
-// its members, whose keys differ.
+// Text makes a string of valid UTF-8.
 func Text(s string) Value { return Value{kind: String, text: s} }
 
 // Integer makes a number without fraction.
 func Integer(i int64) Value { return Value{kind: Number, text: strconv.FormatInt(i, 10)} }
 
-// Float makes a number written as Python writes a float.
+// Float makes a number of a finite float, written as Python writes one.
 func Float(f float64) Value { return Value{kind: Number, text: FloatText(f)} }
 
 // Boolean makes true or false.
@@ -43,7 +42,7 @@ func List(elements ...Value) Value {
 	return v
 }
 
-// Map makes an object.
+// Map makes an object of members whose keys differ.
 func Map(members ...Member) Value { return Value{kind: Object, members: members} }
 
 // Parse reads one JSON text whole. The error is a *SyntaxError.

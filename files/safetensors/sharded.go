@@ -102,8 +102,8 @@ func (m *ModelWriter) finish(w *Writer) error {
 }
 
 // Commit makes the model appear. A model of another number of shards that was in the folder
-// is removed; a crash between the renames leaves a folder that readers refuse, never a
-// mixture they accept.
+// is removed. One file replaces another in one step; with shards a crash between the renames
+// leaves a folder that readers refuse, never a mixture they accept.
 func (m *ModelWriter) Commit() error {
 	for len(m.open) < len(m.groups) { // shards of empty tensors only
 		if err := m.finish(m.open[len(m.open)-1]); err != nil {
