@@ -1,8 +1,11 @@
 package plugin
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
+	"unicode/utf8"
+	"unsafe"
 
 	"trainer/core/abi"
 )
@@ -17,27 +20,43 @@ type Backend struct {
 const maxDevices = 1024
 
 // Load opens a file and negotiates with it. It runs the library's code: a file that was
-// not probed may end the process.
+// not probed may end the process. Errors are *Refusal, or *Error where the backend refused.
 func Load(name, path string) (*Backend, error) {
 	lib, err := open(path)
 	if err != nil {
 		return nil, err
 	}
+	return lib.negotiate(name)
+}
+
+// negotiate asks the query and checks every word of the reply.
+func (l *library) negotiate(name string) (*Backend, error) {
 	p := newPinned()
 	defer p.release()
 	host := abi.HostInfo{StructSize: structSize[abi.HostInfo](), ABIMajor: abi.ABIMajor, ABIMinor: abi.ABIMinor}
-	reply := abi.Reply{StructSize: structSize[abi.Reply]()}
+	given := &struct {
+		reply abi.Reply
+		margin
+	}{abi.Reply{StructSize: structSize[abi.Reply]()}, newMargin()}
+	reply := &given.reply
 	reply.Error.StructSize = structSize[abi.Error]()
 	reply.Error.RecordIndex = noRecord
-	if status := invoke(lib.query, nil, address(p, &host), address(p, &reply)); status != abi.StatusOK {
+	status := invoke(l.query, nil, address(p, &host), address(p, given))
+	if err := given.check("trainer_reply"); err != nil {
+		return nil, err
+	}
+	if status != abi.StatusOK {
 		return nil, newError(name, "query", status, &reply.Error)
 	}
+	if smallest := uint32(unsafe.Offsetof(reply.Error)); reply.StructSize < smallest || reply.StructSize > maxStruct {
+		return nil, refuse(ReasonStructSizes, "the struct_size of its reply is %d, expected %d to %d", reply.StructSize, smallest, maxStruct)
+	}
 	if reply.ABIMajor != abi.ABIMajor || reply.ABIMinor > abi.ABIMinor {
-		return nil, fmt.Errorf("backend %s speaks ABI %d.%d, expected %d.0 to %d.%d", name, reply.ABIMajor, reply.ABIMinor, abi.ABIMajor, abi.ABIMajor, abi.ABIMinor)
+		return nil, refuse(ReasonABI, "answers with border version %d.%d, this program speaks %d.0 to %d.%d", reply.ABIMajor, reply.ABIMinor, abi.ABIMajor, abi.ABIMajor, abi.ABIMinor)
 	}
 	table, err := tableAt(reply.Table)
 	if err != nil {
-		return nil, fmt.Errorf("backend %s: %w", name, err)
+		return nil, err
 	}
 	return &Backend{Name: name, table: table}, nil
 }
@@ -61,21 +80,37 @@ func (b *Backend) Devices() ([]DeviceInfo, error) {
 		return nil, err
 	}
 	if count > maxDevices {
-		return nil, fmt.Errorf("backend %s claims %d devices, expected at most %d", b.Name, count, maxDevices)
+		return nil, refuse(ReasonDeviceInfo, "claims %d devices, expected at most %d", count, maxDevices)
 	}
 	infos := make([]DeviceInfo, 0, count)
 	for i := range count {
-		info := abi.DeviceInfo{StructSize: structSize[abi.DeviceInfo]()}
-		if err := b.call(p, "device_info", b.table.DeviceInfo, uintptr(i), address(p, &info)); err != nil {
-			return nil, err
-		}
-		d, err := newDeviceInfo(info)
+		d, err := b.deviceInfo(i)
 		if err != nil {
-			return nil, fmt.Errorf("backend %s, device %d: %w", b.Name, i, err)
+			return nil, err
 		}
 		infos = append(infos, d)
 	}
 	return infos, nil
+}
+
+func (b *Backend) deviceInfo(i uint32) (DeviceInfo, error) {
+	p := newPinned()
+	defer p.release()
+	given := &struct {
+		info abi.DeviceInfo
+		margin
+	}{abi.DeviceInfo{StructSize: structSize[abi.DeviceInfo]()}, newMargin()}
+	if err := b.call(p, "device_info", b.table.DeviceInfo, uintptr(i), address(p, given)); err != nil {
+		return DeviceInfo{}, err
+	}
+	if err := given.check("trainer_device_info"); err != nil {
+		return DeviceInfo{}, err
+	}
+	d, err := newDeviceInfo(given.info)
+	if err != nil {
+		return d, refuse(ReasonDeviceInfo, "device %d: %v", i, err)
+	}
+	return d, nil
 }
 
 // Shutdown ends the backend; nothing of it may be used afterwards.
@@ -85,7 +120,8 @@ func (b *Backend) Shutdown() error {
 	return b.call(p, "shutdown", b.table.Shutdown)
 }
 
-// DeviceInfo is what a backend says of a device, checked.
+// DeviceInfo is what a backend says of a device, checked for sense. A device may have no
+// memory and no dtypes: then it cannot train.
 type DeviceInfo struct {
 	Class         uint32 `json:"class"` // abi.DeviceCPU, …
 	Flags         uint32 `json:"flags"`
@@ -110,14 +146,20 @@ func newDeviceInfo(i abi.DeviceInfo) (DeviceInfo, error) {
 	d := DeviceInfo{Class: i.DeviceClass, Flags: i.Flags, Numerics: i.Numerics, MemoryTotal: i.MemoryTotal, MemoryFree: i.MemoryFree,
 		BufferMax: i.BufferMax, StorageDTypes: i.StorageDTypes, ComputeDTypes: i.ComputeDTypes, Alignment: i.Alignment, Lanes: i.Lanes,
 		Threads: i.Threads, Name: text(i.Name[:]), UUID: text(i.UUID[:]), ISA: text(i.ISA[:])}
-	if bits.OnesCount32(d.Alignment) != 1 || d.Alignment > 4096 {
+	switch {
+	case i.StructSize < uint32(unsafe.Offsetof(i.Name)) || i.StructSize > maxStruct:
+		return d, fmt.Errorf("struct_size is %d, expected up to %d", i.StructSize, structSize[abi.DeviceInfo]())
+	case d.Class < abi.DeviceCPU || d.Class > abi.DeviceDiscrete:
+		return d, fmt.Errorf("device_class is %d, expected 1 to 3", d.Class)
+	case bits.OnesCount32(d.Alignment) != 1 || d.Alignment > 4096:
 		return d, fmt.Errorf("alignment is %d, expected a power of two up to 4096", d.Alignment)
+	case d.Lanes < 1 || d.Lanes > 1024:
+		return d, fmt.Errorf("lanes is %d, expected 1 or more", d.Lanes)
 	}
-	if d.Class < abi.DeviceCPU || d.Class > abi.DeviceDiscrete {
-		return d, fmt.Errorf("device class is %d, expected 1 to 3", d.Class)
-	}
-	if d.MemoryTotal == 0 || d.BufferMax == 0 || d.StorageDTypes>>abi.F32&1 == 0 {
-		return d, fmt.Errorf("memory %d, largest buffer %d, storage dtypes %#x: each must be set, f32 among them", d.MemoryTotal, d.BufferMax, d.StorageDTypes)
+	for name, field := range map[string][]byte{"name": i.Name[:], "uuid": i.UUID[:], "isa": i.ISA[:]} {
+		if end := bytes.IndexByte(field, 0); end < 0 || !utf8.Valid(field[:end]) {
+			return d, fmt.Errorf("%s is not UTF-8 that ends with NUL within %d bytes", name, len(field))
+		}
 	}
 	return d, nil
 }

@@ -1,9 +1,12 @@
 package plugin
 
 import (
-	"fmt"
+	"reflect"
 	"runtime"
+	"strings"
 	"sync"
+	"syscall"
+	"unicode"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -26,11 +29,11 @@ func open(path string) (*library, error) {
 	defer runtime.UnlockOSThread()
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, refuse(ReasonLoad, "the system's loader refuses it: %v", err)
 	}
-	query, err := purego.Dlsym(handle, "trainer_backend_query_v1")
+	query, err := purego.Dlsym(handle, entrySymbol)
 	if err != nil {
-		return nil, fmt.Errorf("%s has no symbol trainer_backend_query_v1: %w", path, err)
+		return nil, refuse(ReasonEntrySymbol, "exports no function %s: %v", entrySymbol, err)
 	}
 	return &library{path: path, query: query}, nil
 }
@@ -85,25 +88,83 @@ func hostBytes(pointer uintptr, n uint64) []byte {
 	return unsafe.Slice(*(**byte)(unsafe.Pointer(&pointer)), n)
 }
 
+// readable reports whether n bytes at an address can be read: the system refuses to write
+// them to a pipe where they cannot.
+func readable(pointer uintptr, n int) bool {
+	var pipe [2]int
+	if syscall.Pipe(pipe[:]) != nil {
+		return true // not known
+	}
+	defer syscall.Close(pipe[0])
+	defer syscall.Close(pipe[1])
+	written, err := syscall.Write(pipe[1], hostBytes(pointer, uint64(n)))
+	return err == nil && written == n
+}
+
+// maxStruct is the largest struct_size that is believed.
+const maxStruct = 64 << 10
+
 // tableAt copies a backend's table, of which it filled the first struct_size bytes.
 func tableAt(pointer uintptr) (abi.BackendTable, error) {
 	var table abi.BackendTable
+	required := uint32(unsafe.Offsetof(table.DeviceStats))
 	if pointer == 0 {
-		return table, fmt.Errorf("the reply has no table")
+		return table, refuse(ReasonTable, "answers the query without a table of functions")
+	}
+	if pointer%8 != 0 || !readable(pointer, int(required)) {
+		return table, refuse(ReasonTable, "its table of functions lies at %#x, where there is no memory", pointer)
 	}
 	size := *(*uint32)(unsafe.Pointer(*(**byte)(unsafe.Pointer(&pointer))))
-	required := uint32(unsafe.Offsetof(table.DeviceStats))
-	if size < required || size > 1<<16 {
-		return table, fmt.Errorf("the table's struct_size is %d, expected at least %d", size, required)
+	if size < required || size > maxStruct {
+		return table, refuse(ReasonStructSizes, "the struct_size of its table is %d, expected %d to %d", size, required, maxStruct)
 	}
 	full := uint32(unsafe.Sizeof(table))
+	if !readable(pointer, int(min(size, full))) {
+		return table, refuse(ReasonStructSizes, "the struct_size of its table is %d, but there is no memory of that size", size)
+	}
 	dst := unsafe.Slice((*byte)(unsafe.Pointer(&table)), full)
 	copy(dst, hostBytes(pointer, uint64(min(size, full))))
-	entries := unsafe.Slice((*uintptr)(unsafe.Pointer(&table.Shutdown)), (required-uint32(unsafe.Offsetof(table.Shutdown)))/uint32(unsafe.Sizeof(uintptr(0))))
-	for i, f := range entries {
-		if f == 0 {
-			return table, fmt.Errorf("required entry %d of the table is NULL", i)
+	return table, checkTable(&table)
+}
+
+// checkTable refuses a table in which a required function is NULL.
+func checkTable(table *abi.BackendTable) error {
+	v := reflect.ValueOf(table).Elem()
+	optional := unsafe.Offsetof(table.DeviceStats)
+	for i := range v.NumField() {
+		field := v.Type().Field(i)
+		if field.Type.Kind() == reflect.Uintptr && field.Offset < optional && v.Field(i).Uint() == 0 {
+			return refuse(ReasonTable, "the required function %s of its table is NULL", snakeCase(field.Name))
 		}
 	}
-	return table, nil
+	return nil
+}
+
+// snakeCase is a field's name as the header writes it.
+func snakeCase(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if i > 0 && unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
+}
+
+// margin lies behind a struct that a backend fills, to show whether it wrote too much.
+type margin [512]byte
+
+func newMargin() (m margin) {
+	for i := range m {
+		m[i] = 0x5A
+	}
+	return m
+}
+
+func (m *margin) check(structName string) error {
+	if *m != newMargin() {
+		return refuse(ReasonStructSizes, "writes beyond the end of %s: it ignores struct_size", structName)
+	}
+	return nil
 }

@@ -34,6 +34,14 @@ func (e *Error) Error() string {
 	return s
 }
 
+// answer is the error without the backend's name, which the reader knows.
+func (e *Error) answer() string {
+	if e.Text != "" {
+		return fmt.Sprintf("%s answers %s: %s", e.Call, e.Status, e.Text)
+	}
+	return fmt.Sprintf("%s answers %s without a reason", e.Call, e.Status)
+}
+
 // As lets a failed call be read as the fault it is for the person who runs trainer.
 func (e *Error) As(target any) bool {
 	f, ok := target.(**fault.Error)
