@@ -61,14 +61,16 @@ func (l *library) negotiate(name string) (*Backend, error) {
 	return &Backend{Name: name, table: table}, nil
 }
 
-// call runs fn with arguments and the error struct behind them.
+// call runs fn with at most six arguments and the error struct behind them.
 func (b *Backend) call(p *pinned, name string, fn uintptr, args ...uintptr) error {
-	e := abi.Error{StructSize: structSize[abi.Error](), RecordIndex: noRecord}
-	status := invoke(fn, &e, append(args, address(p, &e))...)
+	p.err = abi.Error{StructSize: structSize[abi.Error](), RecordIndex: noRecord}
+	n := copy(p.args[:], args)
+	p.args[n] = address(p, &p.err)
+	status := invoke(fn, &p.err, p.args[:n+1]...)
 	if status == abi.StatusOK {
 		return nil
 	}
-	return newError(b.Name, name, status, &e)
+	return newError(b.Name, name, status, &p.err)
 }
 
 // Devices describes every device of the backend.

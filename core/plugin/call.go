@@ -38,9 +38,17 @@ func open(path string) (*library, error) {
 	return &library{path: path, query: query}, nil
 }
 
-// pinned collects the Go memory that one call hands to C. The addresses stay valid until
-// release; a backend keeps none of them.
-type pinned struct{ runtime.Pinner }
+// pinned is the Go memory that one call hands to C. Its addresses stay valid until release;
+// a backend keeps none of them. It is reused, so that a call in a step allocates nothing.
+type pinned struct {
+	runtime.Pinner
+	err      abi.Error
+	args     [7]uintptr // six, and the error struct
+	submit   abi.Submit
+	bindings []abi.Binding
+	points   []abi.TimelinePoint // waits, then signals
+	value    uint64
+}
 
 var pinners = sync.Pool{New: func() any { return new(pinned) }}
 

@@ -39,8 +39,22 @@ func (b *Backend) OpenDevice(index int, o DeviceOptions) (*Device, error) {
 		options.Deterministic = 1
 	}
 	d := &Device{backend: b, info: infos[index]}
-	err = b.call(p, "device_open", b.table.DeviceOpen, uintptr(index), address(p, &options), address(p, &d.handle))
-	return d, err
+	err = b.call(p, "device_open", b.table.DeviceOpen, uintptr(index), address(p, &options), address(p, &p.value))
+	d.handle, err = b.handle("device_open", p, err)
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// handle is the handle that a call wrote to p.value; a handle is never 0.
+func (b *Backend) handle(call string, p *pinned, err error) (uint64, error) {
+	h := p.value
+	p.value = 0
+	if err == nil && h == 0 {
+		err = &Error{Backend: b.Name, Call: call, Status: abi.StatusInternal, Record: -1, Text: "it gave a handle of 0"}
+	}
+	return h, err
 }
 
 // Info describes the device as it was when opened.
@@ -54,18 +68,20 @@ func (d *Device) call(p *pinned, name string, fn uintptr, args ...uintptr) error
 	if lost := d.lost.Load(); lost != nil {
 		return lost
 	}
-	err := d.backend.call(p, name, fn, append([]uintptr{uintptr(d.handle)}, args...)...)
+	all := [6]uintptr{uintptr(d.handle)}
+	n := 1 + copy(all[1:], args)
+	err := d.backend.call(p, name, fn, all[:n]...)
 	if e, ok := err.(*Error); ok && e.Status == abi.StatusDeviceLost {
 		d.lost.Store(e)
 	}
 	return err
 }
 
-// Close gives everything of the device back.
+// Close gives everything of the device back, a lost one too.
 func (d *Device) Close() error {
 	p := newPinned()
 	defer p.release()
-	return d.call(p, "device_close", d.backend.table.DeviceClose)
+	return d.backend.call(p, "device_close", d.backend.table.DeviceClose, uintptr(d.handle))
 }
 
 // QueryOps asks which ops run natively; the answers are binding.
@@ -105,7 +121,12 @@ func (d *Device) Alloc(memory uint32, bytes uint64) (*Buffer, error) {
 	if err := d.call(p, "buffer_alloc", d.backend.table.BufferAlloc, address(p, &desc), address(p, &out)); err != nil {
 		return nil, err
 	}
-	b := &Buffer{handle: out.Handle, bytes: bytes}
+	p.value = out.Handle
+	handle, err := d.backend.handle("buffer_alloc", p, nil)
+	if err != nil {
+		return nil, err
+	}
+	b := &Buffer{handle: handle, bytes: bytes}
 	if memory == abi.MemoryStaging {
 		if out.HostPointer == 0 {
 			return nil, &Error{Backend: d.backend.Name, Call: "buffer_alloc", Status: abi.StatusInternal, Record: -1, Text: "staging memory came without a host pointer"}
@@ -164,16 +185,25 @@ func (d *Device) NewTimeline(value uint64) (*Timeline, error) {
 	p := newPinned()
 	defer p.release()
 	t := &Timeline{device: d}
-	err := d.call(p, "timeline_create", d.backend.table.TimelineCreate, uintptr(value), address(p, &t.handle))
+	err := d.call(p, "timeline_create", d.backend.table.TimelineCreate, uintptr(value), address(p, &p.value))
+	t.handle, err = d.backend.handle("timeline_create", p, err)
 	return t, err
+}
+
+// Close gives the timeline back; who still waits for it gets an error.
+func (t *Timeline) Close() error {
+	p := newPinned()
+	defer p.release()
+	return t.device.call(p, "timeline_destroy", t.device.backend.table.TimelineDestroy, uintptr(t.handle))
 }
 
 // Read is the value reached, without waiting.
 func (t *Timeline) Read() (uint64, error) {
 	p := newPinned()
 	defer p.release()
-	var value uint64
-	err := t.device.call(p, "timeline_read", t.device.backend.table.TimelineRead, uintptr(t.handle), address(p, &value))
+	err := t.device.call(p, "timeline_read", t.device.backend.table.TimelineRead, uintptr(t.handle), address(p, &p.value))
+	value := p.value
+	p.value = 0
 	return value, err
 }
 
@@ -182,5 +212,5 @@ func (t *Timeline) Read() (uint64, error) {
 func (t *Timeline) Wait(value uint64, timeout time.Duration) error {
 	p := newPinned()
 	defer p.release()
-	return t.device.call(p, "timeline_wait", t.device.backend.table.TimelineWait, uintptr(t.handle), uintptr(value), uintptr(timeout.Nanoseconds()))
+	return t.device.call(p, "timeline_wait", t.device.backend.table.TimelineWait, uintptr(t.handle), uintptr(value), uintptr(max(0, timeout.Nanoseconds())))
 }

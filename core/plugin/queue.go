@@ -1,6 +1,11 @@
 package plugin
 
-import "trainer/core/abi"
+import (
+	"errors"
+	"time"
+
+	"trainer/core/abi"
+)
 
 // Queue runs lists in order. Calls on one queue must not overlap.
 type Queue struct {
@@ -13,8 +18,16 @@ func (d *Device) NewQueue(kind uint32) (*Queue, error) {
 	p := newPinned()
 	defer p.release()
 	q := &Queue{device: d}
-	err := d.call(p, "queue_create", d.backend.table.QueueCreate, uintptr(kind), address(p, &q.handle))
+	err := d.call(p, "queue_create", d.backend.table.QueueCreate, uintptr(kind), address(p, &p.value))
+	q.handle, err = d.backend.handle("queue_create", p, err)
 	return q, err
+}
+
+// Close ends the queue; what has not begun is cancelled.
+func (q *Queue) Close() error {
+	p := newPinned()
+	defer p.release()
+	return q.device.call(p, "queue_destroy", q.device.backend.table.QueueDestroy, uintptr(q.handle))
 }
 
 // Binding is what a slot means: a range of a buffer.
@@ -36,20 +49,18 @@ type Point struct {
 	Value    uint64
 }
 
-func encodePoints(points []Point) []abi.TimelinePoint {
-	out := make([]abi.TimelinePoint, len(points))
-	for i, p := range points {
-		out[i] = abi.TimelinePoint{Timeline: p.Timeline.handle, Value: p.Value}
+func (p *pinned) encodePoints(points []Point) {
+	for _, at := range points {
+		p.points = append(p.points, abi.TimelinePoint{Timeline: at.Timeline.handle, Value: at.Value})
 	}
-	return out
 }
 
-func encodeBindings(bindings []Binding) []abi.Binding {
-	out := make([]abi.Binding, len(bindings))
-	for i, b := range bindings {
-		out[i] = b.encode()
+// encodeBindings fills p.bindings.
+func (p *pinned) encodeBindings(bindings []Binding) {
+	p.bindings = p.bindings[:0]
+	for _, b := range bindings {
+		p.bindings = append(p.bindings, b.encode())
 	}
-	return out
 }
 
 // Plan is a list with its bindings, prepared to run many times.
@@ -67,12 +78,20 @@ func (d *Device) HasPlans() bool {
 func (d *Device) NewPlan(list []byte, bindings []Binding, workspace Binding) (*Plan, error) {
 	p := newPinned()
 	defer p.release()
-	encoded := encodeBindings(bindings)
-	desc := abi.PlanDesc{StructSize: structSize[abi.PlanDesc](), BindingCount: uint32(len(encoded)), List: sliceAddress(p, list),
-		Bindings: sliceAddress(p, encoded), Workspace: workspace.encode()}
+	if !d.HasPlans() {
+		return nil, &Error{Backend: d.backend.Name, Call: "plan_create", Status: abi.StatusUnsupported, Record: -1, Text: "this backend prepares no plans"}
+	}
+	p.encodeBindings(bindings)
+	desc := abi.PlanDesc{StructSize: structSize[abi.PlanDesc](), BindingCount: uint32(len(p.bindings)), List: sliceAddress(p, list),
+		Bindings: sliceAddress(p, p.bindings), Workspace: workspace.encode()}
 	out := abi.Plan{StructSize: structSize[abi.Plan]()}
 	err := d.call(p, "plan_create", d.backend.table.PlanCreate, address(p, &desc), address(p, &out))
-	return &Plan{out.Handle, out.Bytes}, err
+	p.value = out.Handle
+	handle, err := d.backend.handle("plan_create", p, err)
+	if err != nil {
+		return nil, err
+	}
+	return &Plan{handle, out.Bytes}, nil
 }
 
 // FreePlan gives a plan back.
@@ -93,20 +112,40 @@ type Submit struct {
 	Signals   []Point
 }
 
-// Submit queues work and returns at once; failures show when a signal is waited for.
+// busyLimit is how long a full queue may stay full.
+const busyLimit = time.Minute
+
+// Submit queues work and returns at once; failures show when a signal is waited for. While
+// the queue is full it waits for room.
 func (q *Queue) Submit(s Submit) error {
 	p := newPinned()
 	defer p.release()
-	waits, signals := encodePoints(s.Waits), encodePoints(s.Signals)
-	a := abi.Submit{StructSize: structSize[abi.Submit](), WaitCount: uint32(len(waits)), SignalCount: uint32(len(signals)),
+	p.encodeSubmit(s)
+	d := q.device
+	began := time.Now()
+	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
+		err := d.call(p, "submit", d.backend.table.Submit, uintptr(q.handle), address(p, &p.submit))
+		var e *Error
+		if err == nil || !errors.As(err, &e) || e.Status != abi.StatusBusy || time.Since(began) > busyLimit {
+			return err
+		}
+		time.Sleep(pause)
+	}
+}
+
+// encodeSubmit fills p.submit and pins what it points to.
+func (p *pinned) encodeSubmit(s Submit) {
+	p.points = p.points[:0]
+	p.encodePoints(s.Waits)
+	p.encodePoints(s.Signals)
+	waits, signals := p.points[:len(s.Waits)], p.points[len(s.Waits):]
+	p.submit = abi.Submit{StructSize: structSize[abi.Submit](), WaitCount: uint32(len(waits)), SignalCount: uint32(len(signals)),
 		Params: sliceAddress(p, s.Params), ParamsBytes: uint64(len(s.Params)), Waits: sliceAddress(p, waits), Signals: sliceAddress(p, signals)}
 	if s.Plan != nil {
-		a.Plan = s.Plan.handle
-	} else {
-		bindings := encodeBindings(s.Bindings)
-		a.BindingCount, a.Bindings = uint32(len(bindings)), sliceAddress(p, bindings)
-		a.List, a.Workspace = sliceAddress(p, s.List), s.Workspace.encode()
+		p.submit.Plan = s.Plan.handle
+		return
 	}
-	d := q.device
-	return d.call(p, "submit", d.backend.table.Submit, uintptr(q.handle), address(p, &a))
+	p.encodeBindings(s.Bindings)
+	p.submit.BindingCount, p.submit.Bindings = uint32(len(p.bindings)), sliceAddress(p, p.bindings)
+	p.submit.List, p.submit.Workspace = sliceAddress(p, s.List), s.Workspace.encode()
 }
