@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"trainer/fault"
+	"trainer/files/peft"
+	"trainer/files/safetensors"
+	"trainer/llama"
+	"trainer/training/config"
+	"trainer/training/data"
+)
+
+// hubName is what a model of the Hub is called.
+var hubName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
+
+// modelFolder finds the folder of a model: the name itself, or a model of that name in the
+// local Hub cache, never on the network.
+func modelFolder(name string) (string, error) {
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return name, nil
+	} else if err == nil {
+		return "", &fault.Error{Kind: fault.Files, Where: "--model_name " + name, Found: "a file", Want: "a folder with config.json"}
+	}
+	missing := &fault.Error{Kind: fault.Files, Where: "--model_name " + name, Found: "no such folder", Want: "a model folder", Remedy: "name the folder that holds config.json"}
+	cache := hubCache()
+	if !hubName.MatchString(name) || cache == "" {
+		return "", missing
+	}
+	missing.Found = "no such folder, and no such model in the Hub cache " + cache
+	repository := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
+	revision, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
+	snapshot := filepath.Join(repository, "snapshots", strings.TrimSpace(string(revision)))
+	if err != nil || !hubName.MatchString(filepath.Base(snapshot)) {
+		return "", missing
+	}
+	if info, err := os.Stat(snapshot); err != nil || !info.IsDir() {
+		return "", missing
+	}
+	return snapshot, nil
+}
+
+// hubCache is where Hugging Face tools keep models; empty where there is no home.
+func hubCache() string {
+	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
+		return dir
+	}
+	home := os.Getenv("HF_HOME")
+	if home == "" {
+		cache := os.Getenv("XDG_CACHE_HOME")
+		if cache == "" {
+			user, err := os.UserHomeDir()
+			if err != nil {
+				return ""
+			}
+			cache = filepath.Join(user, ".cache")
+		}
+		home = filepath.Join(cache, "huggingface")
+	}
+	return filepath.Join(home, "hub")
+}
+
+// required refuses settings a command cannot do without.
+func required(values map[string]string, names ...string) error {
+	for _, name := range names {
+		if values[name] == "" {
+			s, _ := config.Find(name)
+			return fault.New(fault.Usage, "--%s is missing: %s", name, s.Help)
+		}
+	}
+	return nil
+}
+
+// checkModel looks at config and tensor headers of a model, so that a mistake shows before
+// anything is started. It returns the folder.
+func checkModel(c config.Config) (string, error) {
+	dir, err := modelFolder(c.ModelName)
+	if err != nil {
+		return "", err
+	}
+	shape, err := llama.ReadConfig(dir)
+	if err != nil {
+		return "", err
+	}
+	folder, err := safetensors.OpenFolder(dir)
+	if err != nil {
+		return "", err
+	}
+	defer folder.Close()
+	if err := llama.CheckWeights(shape, folder); err != nil {
+		return "", err
+	}
+	return dir, checkAdapter("--init_adapter", c.InitAdapter)
+}
+
+// checkAdapter reads the config of an adapter folder, if one is named.
+func checkAdapter(flag, dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return &fault.Error{Kind: fault.Files, Where: flag + " " + dir, Found: "no such folder", Want: "a PEFT adapter folder"}
+	}
+	_, err := peft.ReadConfig(dir)
+	return err
+}
+
+// checkShape refuses the name of a shape nobody knows.
+func checkShape(name string) error {
+	if _, ok := llama.ShapeByName(name); ok {
+		return nil
+	}
+	e := &fault.Error{Kind: fault.Usage, Where: "--shape", Found: fmt.Sprintf("%.80q", name), Want: "one of " + strings.Join(llama.ShapeNames(), ", ")}
+	if near := config.Nearest(name, llama.ShapeNames()); near != "" {
+		e.Remedy = "did you mean " + near + "?"
+	}
+	return e
+}
+
+// errEnough ends the reading of a file that can be read.
+var errEnough = errors.New("enough")
+
+// checkData reads the first record of a data file, if one is named.
+func checkData(path, format string) error {
+	if path == "" {
+		return nil
+	}
+	err := data.ReadRecords(path, dataFormat(format), 1, func(data.Record) error { return errEnough })
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+// dataFormat is a dataset_format as training/data writes it.
+func dataFormat(format string) string {
+	if format == "auto" {
+		return ""
+	}
+	return format
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"trainer/fault"
+	"trainer/llama/tokenizer"
+	"trainer/training/data"
+)
+
+// newData makes `trainer data` with its commands.
+func newData(c *console) *cobra.Command {
+	cmd := &cobra.Command{Use: "data", Short: "look at a data set as training sees it", Args: noArguments}
+	cmd.RunE = func(*cobra.Command, []string) error { help(cmd, nil); return nil }
+	cmd.AddCommand(newDataShow(c))
+	return cmd
+}
+
+// newDataShow makes `trainer data show`.
+func newDataShow(c *console) *cobra.Command {
+	cmd := &cobra.Command{Use: "show --model_name DIR --dataset FILE [flags]", Short: "rendered records, their tokens and which are learned, and lengths", Args: noArguments}
+	settings := addSettings(cmd, inGroups(nil, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length"))
+	rows := cmd.Flags().Int("rows", 3, "show `N` records")
+	first := cmd.Flags().Int("row", 0, "begin with record `N` of the file, counted from 0")
+	asJSON := addJSON(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		s, err := settings.config(nil)
+		if err != nil {
+			return err
+		}
+		if err := required(map[string]string{"model_name": s.ModelName, "dataset": s.Dataset}, "model_name", "dataset"); err != nil {
+			return err
+		}
+		dir, err := modelFolder(s.ModelName)
+		if err != nil {
+			return err
+		}
+		tok, err := tokenizer.Load(dir)
+		if err != nil {
+			return err
+		}
+		set, err := data.Load(s.Dataset, data.Options{Format: dataFormat(s.DatasetFormat), Samples: s.DatasetSamples, ContextLength: s.ContextLength}, tok)
+		if err != nil {
+			return err
+		}
+		shown, err := choose(set.Examples, *first, *rows)
+		if err != nil {
+			return err
+		}
+		return c.showData(set, shown, tok, *asJSON)
+	}
+	return cmd
+}
+
+// choose takes count examples from the one of record number first on.
+func choose(all []data.Example, first, count int) ([]data.Example, error) {
+	if count < 0 {
+		return nil, &fault.Error{Kind: fault.Usage, Where: "--rows", Found: fmt.Sprint(count), Want: "at least 0"}
+	}
+	for i, e := range all {
+		if e.Row >= first {
+			return all[i:min(len(all), i+count)], nil
+		}
+	}
+	return nil, &fault.Error{Kind: fault.Usage, Where: "--row", Found: fmt.Sprint(first), Want: fmt.Sprintf("a number from 0 to %d", all[len(all)-1].Row)}
+}
+
+// showData writes examples and the statistics of the whole set.
+func (c *console) showData(set *data.Dataset, shown []data.Example, tok data.Tokenizer, asJSON bool) error {
+	rendered := make([]data.Rendered, len(shown))
+	for i, e := range shown {
+		rendered[i] = data.Render(e, tok)
+	}
+	if asJSON {
+		return c.json(map[string]any{"rows": rendered, "stats": set.Stats, "lengths": set.Lengths()})
+	}
+	for _, r := range rendered {
+		c.showRow(r)
+	}
+	s, l := set.Stats, set.Lengths()
+	c.result("%s records: %s to learn from, %s without anything to learn, %s cut by the context length (%d tokens fit all)",
+		grouped(int64(s.Records)), grouped(int64(s.Examples)), grouped(int64(s.Skipped)), grouped(int64(s.Truncated)), s.MaxLength)
+	c.result("%s tokens, %s learned, %.1f %% masked", grouped(int64(s.Tokens)), grouped(int64(s.Labelled)), 100*l.ShareMasked)
+	c.result("tokens a record: least %d, mean %.1f, half up to %d, 90 %% up to %d, 99 %% up to %d, most %d", l.Min, l.Mean, l.P50, l.P90, l.P99, l.Max)
+	return nil
+}
+
+// showRow writes one example: its text, then its tokens. Masked tokens are dim; without
+// colour the learned ones stand in brackets.
+func (c *console) showRow(r data.Rendered) {
+	colour := coloured(c.out)
+	c.result("%s", paint(colour, "1", fmt.Sprintf("record %d, %d tokens", r.Row, len(r.Tokens))))
+	c.result("%s%s", paint(colour, "2", r.Prompt), paint(colour, "32", r.Answer))
+	var b strings.Builder
+	for i, t := range r.Tokens {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		text := visible(t.Text)
+		switch {
+		case colour && t.Masked:
+			text = paint(true, "2", text)
+		case colour:
+			text = paint(true, "32", text)
+		case !t.Masked:
+			text = "[" + text + "]"
+		}
+		b.WriteString(text)
+	}
+	c.result("%s\n", b.String())
+}
+
+// visible writes a token so that spaces and line ends can be seen and nothing in it can
+// command the terminal.
+func visible(text string) string {
+	quoted := strconv.Quote(text)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], " ", "·")
+}

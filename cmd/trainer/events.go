@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+
+	"trainer/core/plugin"
+	"trainer/training/config"
+	"trainer/training/metrics"
+)
+
+// Job is what a worker is asked to do.
+type Job struct {
+	Command      string        `codec:"command"`   // train, plan, bench or generate
+	Config       config.Config `codec:"config"`    // resolved; recompute may still be auto
+	ModelDir     string        `codec:"model_dir"` // the folder that Config.ModelName stands for
+	Device       DeviceChoice  `codec:"device"`
+	Prompts      []string      `codec:"prompts"` // whole texts to answer: before and after training, or by generate
+	Adapter      string        `codec:"adapter"` // PEFT folder, for generate
+	MaxNewTokens int           `codec:"max_new_tokens"`
+}
+
+// DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the
+// device. It is empty where a plan is made on a machine without any backend.
+type DeviceChoice struct {
+	plugin.Choice `codec:"choice"`
+	Why           string `codec:"why"` // this one, for people
+}
+
+// Found tells whether there is a device.
+func (d DeviceChoice) Found() bool { return d.Candidate.Path != "" }
+
+// Events is where a job tells what happens while it runs. An error means that nobody
+// listens any more, and ends the job. Calls come from one goroutine.
+type Events interface {
+	// Log shows a line.
+	Log(format string, args ...any) error
+	// Plan tells what the job will take, before anything is allocated.
+	Plan(PlanReport) error
+	// Start tells that training begins. Its Config has nothing left to be decided.
+	Start(Start) error
+	// Step tells of an optimizer step, Eval of an evaluation.
+	Step(metrics.Step) error
+	Eval(metrics.Eval) error
+	// Answer tells what the model wrote.
+	Answer(Answer) error
+	// Saved tells that the folder holds the result, durably.
+	Saved(dir string) error
+}
+
+// work does the jobs in the worker, by Job.Command. A cancelled context means: finish the
+// step under way, save, and return with Interrupted set.
+type work map[string]func(context.Context, Job, Events) (Result, error)
+
+// Start begins a training run.
+type Start struct {
+	metrics.Start
+	Steps  int           `codec:"steps"` // optimizer steps of the whole run
+	Config config.Config `codec:"config"`
+}
+
+// Result is what a job that ended well leaves besides files.
+type Result struct {
+	Interrupted bool         `codec:"interrupted"` // asked to stop, and did after saving
+	End         metrics.End  `codec:"end"`         // train
+	Plan        *PlanReport  `codec:"plan"`        // plan
+	Bench       *BenchReport `codec:"bench"`       // bench
+}
+
+// Answer is what a model wrote after a prompt.
+type Answer struct {
+	Prompt string `json:"prompt"` // the whole text before it
+	Text   string `json:"text"`
+	Model  string `json:"model"` // base or adapter
+	Step   int    `json:"step"`  // optimizer steps before it
+}
+
+// PlanReport is what a job takes, known before it runs.
+type PlanReport struct {
+	Model      string      `json:"model"`
+	Parameters int64       `json:"parameters"`
+	Trainable  int64       `json:"trainable_parameters"`
+	Precision  string      `json:"precision"`
+	Recompute  string      `json:"recompute"`
+	Steps      int         `json:"steps"`             // optimizer steps; 0 = unknown
+	Seconds    float64     `json:"seconds,omitempty"` // estimated; 0 = unknown
+	Kinds      []PlanBytes `json:"memory_by_kind"`    // weights, moments, activations, …
+	Phases     []PlanBytes `json:"memory_by_phase"`   // the most each phase holds
+	Total      int64       `json:"memory_planned_bytes"`
+	Limit      int64       `json:"memory_limit_bytes"` // 0 = none
+	Fits       bool        `json:"fits"`
+	Change     string      `json:"change,omitempty"` // the smallest change that makes it fit
+	Native     []string    `json:"native_ops"`
+	Composed   []string    `json:"composed_ops"`
+}
+
+// PlanBytes is a line of a plan.
+type PlanBytes struct {
+	Name  string `json:"name"`
+	Bytes int64  `json:"bytes"`
+}
+
+// BenchReport is the speed of a run on random weights.
+type BenchReport struct {
+	Backend            string         `json:"backend"`
+	Device             string         `json:"device"`
+	Model              string         `json:"model"`
+	TrainType          string         `json:"train_type"`
+	Precision          string         `json:"precision"`
+	BatchSize          int            `json:"batch_size"`
+	ContextLength      int            `json:"context_length"`
+	Steps              int            `json:"steps"` // timed
+	SecondsPerStep     metrics.Number `json:"seconds_per_step"`
+	TokensPerSecond    metrics.Number `json:"tokens_per_second"` // of the median step
+	Loss               metrics.Number `json:"loss"`
+	MemoryPeakBytes    int64          `json:"memory_peak_bytes"`
+	MemoryPlannedBytes int64          `json:"memory_planned_bytes"`
+}

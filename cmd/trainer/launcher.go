@@ -1,0 +1,233 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"trainer/fault"
+)
+
+// How long a worker may take to leave after its final record; how long what it printed may
+// be waited for; how long events may be read after it left.
+const (
+	leaveWithin = 5 * time.Second
+	printWithin = 2 * time.Second
+	drainWithin = 10 * time.Second
+)
+
+// worker is a running worker process, as the launcher sees it.
+type worker struct {
+	process  *exec.Cmd
+	commands *frames
+	toWorker *os.File
+	output   *tail // what it and the backend wrote to standard output and error
+	incoming chan received
+	exited   chan error
+	backend  string
+}
+
+// received is an event, or why there is none.
+type received struct {
+	event event
+	err   error
+}
+
+// startWorker starts a worker in a process group of its own, so that the terminal's
+// signals reach the launcher alone, and hands it the job.
+func startWorker(job Job) (*worker, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("find this program: %w", err)
+	}
+	commandsIn, commandsOut, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("make a pipe: %w", err)
+	}
+	eventsIn, eventsOut, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make a pipe: %w", err), commandsIn.Close(), commandsOut.Close())
+	}
+	w := &worker{process: exec.Command(executable, workerArg), commands: &frames{out: commandsOut}, toWorker: commandsOut, output: &tail{},
+		incoming: make(chan received), exited: make(chan error, 1), backend: job.Device.Candidate.Name}
+	w.process.ExtraFiles = []*os.File{commandsIn, eventsOut}
+	w.process.Stdout, w.process.Stderr = w.output, w.output
+	w.process.WaitDelay = printWithin
+	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = w.process.Start()
+	_, _ = commandsIn.Close(), eventsOut.Close() // the worker has them
+	if err != nil {
+		_, _ = commandsOut.Close(), eventsIn.Close()
+		return nil, fmt.Errorf("start a worker: %w", err)
+	}
+	go func() {
+		ended := w.process.Wait()
+		w.kill() // nothing it started may live on
+		w.exited <- ended
+		time.Sleep(drainWithin)
+		_ = eventsIn.Close() // a grandchild that got away may hold the other end
+	}()
+	go w.listen(eventsIn)
+	if err := w.commands.send(command{Job: &job}); err != nil && !errors.Is(err, syscall.EPIPE) {
+		w.kill()
+		_ = w.leave(leaveWithin)
+		return nil, err // a worker that died already shows in its events
+	}
+	return w, nil
+}
+
+// listen hands on every event until the stream ends.
+func (w *worker) listen(in io.Reader) {
+	defer close(w.incoming)
+	buffered := bufio.NewReader(in)
+	for {
+		var e event
+		err := receive(buffered, &e)
+		w.incoming <- received{e, err}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// stop asks the worker to end after the step under way.
+func (w *worker) stop() { _ = w.commands.send(command{Stop: true}) } // one that died shows elsewhere
+
+// kill ends the worker and what it started.
+func (w *worker) kill() { _ = syscall.Kill(-w.process.Process.Pid, syscall.SIGKILL) }
+
+// leave waits for the process to end, killing it when it does not. Pending events are
+// dropped. It returns how the process ended.
+func (w *worker) leave(within time.Duration) error {
+	_ = w.toWorker.Close() // a worker that still listens ends now
+	go func() {
+		for range w.incoming {
+		}
+	}()
+	select {
+	case err := <-w.exited:
+		return err
+	case <-time.After(within):
+		w.kill()
+		return <-w.exited
+	}
+}
+
+// stopped is the end of a job by a signal.
+type stopped struct {
+	signal   syscall.Signal
+	sentence string
+}
+
+func (s *stopped) Error() string { return s.sentence }
+
+// exitCode is the program's exit code for err.
+func exitCode(err error) int {
+	var s *stopped
+	if errors.As(err, &s) {
+		return 128 + int(s.signal)
+	}
+	return fault.ExitCode(err)
+}
+
+// launch runs a job in a worker and shows its events until the final record. The first
+// signal asks the worker to finish its step and save; the second kills it. An error of
+// show stops the worker the same way and is what launch returns.
+func launch(job Job, show func(event) error) (Result, error) {
+	signals := listenForSignals()
+	defer signals.close()
+	w, err := startWorker(job)
+	if err != nil {
+		return Result{}, err
+	}
+	run := attendance{worker: w, show: show}
+	for {
+		select {
+		case s := <-signals.c:
+			if run.signal != 0 {
+				w.kill()
+				w.leave(leaveWithin)
+				return Result{}, &stopped{s, fmt.Sprintf("ended at once by a second signal, %s, %s", signalName(s), run.position())}
+			}
+			run.signal = s
+			w.stop()
+		case r, open := <-w.incoming:
+			if done, result, err := run.take(r, open); done {
+				return result, err
+			}
+		}
+	}
+}
+
+// attendance is what the launcher knows of a running worker.
+type attendance struct {
+	worker  *worker
+	show    func(event) error
+	signal  syscall.Signal // that asked it to stop
+	step    int            // the last that was reported
+	saved   string         // folder it saved to
+	showErr error          // why events are no longer shown
+}
+
+// take handles one event. done tells that the job is over.
+func (a *attendance) take(r received, open bool) (done bool, result Result, err error) {
+	if !open || r.err != nil {
+		if !open || errors.Is(r.err, io.EOF) {
+			return true, Result{}, a.lost(a.worker.leave(leaveWithin))
+		}
+		a.worker.kill()
+		a.worker.leave(leaveWithin)
+		return true, Result{}, fault.New(fault.Device, "the worker (backend %s) sent what is no message %s: %w", a.worker.backend, a.position(), r.err)
+	}
+	if f := r.event.Final; f != nil {
+		a.worker.leave(leaveWithin)
+		result, err = a.finish(f)
+		return true, result, err
+	}
+	if s := r.event.Step; s != nil {
+		a.step = s.Step
+	}
+	if r.event.Saved != "" {
+		a.saved = r.event.Saved
+	}
+	if a.showErr == nil {
+		if a.showErr = a.show(r.event); a.showErr != nil {
+			a.worker.stop()
+		}
+	}
+	return false, Result{}, nil
+}
+
+// finish turns the final record into what the job returned.
+func (a *attendance) finish(f *final) (Result, error) {
+	if f.Kind == int(fault.Bug) {
+		return f.Result, reportBug(f.Sentence, f.Stack+a.worker.output.String())
+	}
+	if f.Kind != 0 {
+		return f.Result, fault.New(fault.Kind(f.Kind), "%s", f.Sentence)
+	}
+	if a.showErr != nil {
+		return f.Result, a.showErr
+	}
+	if f.Result.Interrupted {
+		saved := "nothing was saved"
+		if a.saved != "" {
+			saved = "what was trained so far is saved in " + a.saved
+		}
+		return f.Result, &stopped{a.signal, fmt.Sprintf("ended by %s %s; %s", signalName(a.signal), a.position(), saved)}
+	}
+	return f.Result, nil
+}
+
+// position says how far the run came.
+func (a *attendance) position() string {
+	if a.step == 0 {
+		return "before the first step"
+	}
+	return fmt.Sprintf("after step %d", a.step)
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"trainer/core/plugin"
+	"trainer/fault"
+)
+
+func main() {
+	if plugin.RunProbeIfChild() {
+		return
+	}
+	if len(os.Args) == 2 && os.Args[1] == workerArg {
+		runWorker(jobs)
+		return
+	}
+	os.Exit(run(os.Args[1:], &console{out: os.Stdout, err: os.Stderr}))
+}
+
+// run does what the arguments say and returns the exit code.
+func run(args []string, c *console) int {
+	err := guard(func() error {
+		root := newRoot(c)
+		root.SetArgs(normalise(root, args))
+		return root.Execute()
+	})
+	var known *fault.Error
+	var signal *stopped
+	if err != nil && !errors.As(err, &known) && !errors.As(err, &signal) {
+		err = reportBug(err.Error(), "")
+	}
+	if err != nil {
+		fmt.Fprintf(c.err, "trainer: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	return exitCode(err)
+}

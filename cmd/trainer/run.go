@@ -1,0 +1,4 @@
+package main
+
+// jobs is what a worker can do.
+var jobs = work{}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"trainer/files/atomicfile"
+	"trainer/training/config"
+)
+
+// newTrain makes the command that trains; the root is one too.
+func newTrain(c *console, use string) *cobra.Command {
+	cmd := &cobra.Command{Use: use, Short: "fine-tune a model; the same as no command at all", Args: noArguments}
+	settings := addSettings(cmd, func(s config.Setting) bool { return s.Name != "shape" })
+	asJSON := addJSON(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		settings, err := settings.config(nil)
+		if err != nil {
+			return err
+		}
+		job, err := prepareTraining(settings)
+		if err != nil {
+			return err
+		}
+		return train(c, job, &trainingView{console: c, asJSON: *asJSON})
+	}
+	return cmd
+}
+
+// prepareTraining checks what can be checked without a backend, chooses the device and
+// makes the output folder, in the order of what is quickest to correct.
+func prepareTraining(c config.Config) (Job, error) {
+	job := Job{Command: "train", Config: c}
+	if err := required(map[string]string{"model_name": c.ModelName, "dataset": c.Dataset, "output_dir": c.OutputDir}, "model_name", "dataset", "output_dir"); err != nil {
+		return job, err
+	}
+	var err error
+	if job.ModelDir, err = checkModel(c); err != nil {
+		return job, err
+	}
+	for _, path := range []string{c.Dataset, c.EvalDataset} {
+		if err := checkData(path, c.DatasetFormat); err != nil {
+			return job, err
+		}
+	}
+	if job.Device, err = chooseDevice(&job.Config); err != nil {
+		return job, err
+	}
+	return job, atomicfile.PrepareOutput(c.OutputDir, c.OverwriteOutputDir)
+}
+
+// train runs a training job and shows it.
+func train(c *console, job Job, view *trainingView) (err error) {
+	c.note("%s", job.Device.Why)
+	view.record.dir = job.Config.OutputDir
+	view.toStdout = job.Config.LogTo == "stdout"
+	result, err := launch(job, view.show)
+	view.closeProgress()
+	if err == nil || result.Interrupted {
+		if recorded := view.record.end(result.End); err == nil {
+			err = recorded
+		}
+	}
+	if closed := view.record.close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	return view.finish(job, result)
+}
