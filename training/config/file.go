@@ -169,3 +169,12 @@ func textNode(text string) *yaml.Node {
 	n.SetString(text)
 	return n
 }
+
+// MarshalBinary is Marshal, so that a Config can travel between processes.
+func (c Config) MarshalBinary() ([]byte, error) { return c.Marshal(), nil }
+
+// UnmarshalBinary reads what MarshalBinary wrote of a resolved Config.
+func (c *Config) UnmarshalBinary(text []byte) error {
+	*c = Default()
+	return Parse(c, "settings", text)
+}
