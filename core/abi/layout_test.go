@@ -168,3 +168,18 @@ func TestListsDecodeAsTheyWereBuilt(t *testing.T) {
 		require.Error(t, err, "a list cut to %d bytes", cut)
 	}
 }
+
+func FuzzDecodeList(f *testing.F) {
+	var b ListBuilder
+	o := Operand{Slot: 3, DType: uint32(BF16), Rank: 2, Bytes: 12}
+	b.Record(OpCopy, 0, 0, nil, []Operand{o}, []Operand{o}, nil)
+	b.Record(OpFill, 0, 1, []uint32{0}, []Operand{o}, nil, AttrBytes(AttrFill{ValueBits: 7}))
+	f.Add(b.Finish(9, 4, 16))
+	f.Add((&ListBuilder{}).Finish(1, 0, 0))
+	f.Fuzz(func(t *testing.T, list []byte) {
+		h, records, err := DecodeList(list)
+		if err == nil && len(records) != int(h.RecordCount) {
+			t.Fatalf("%d records, the header says %d", len(records), h.RecordCount)
+		}
+	})
+}

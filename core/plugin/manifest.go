@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"golang.org/x/sys/cpu"
@@ -23,6 +24,11 @@ type Manifest struct {
 	ABIMinor    *uint32  `json:"abi_minor"`
 	CPUFeatures []string `json:"cpu_features"`           // what its code needs before it can choose, as "avx2"
 	OpenSeconds float64  `json:"open_seconds,omitempty"` // the longest that opening a device may take; 0 = 10
+}
+
+// OpenTimeout is how long opening a device of the backend may take.
+func (m *Manifest) OpenTimeout() time.Duration {
+	return max(ProbeTimeout, time.Duration(m.OpenSeconds*float64(time.Second)))
 }
 
 // maxManifest bounds the text in bytes.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,7 +17,8 @@ func TestManifestsAreReadStrictly(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, m.checkABI(), "a newer minor is fine")
 	require.NoError(t, m.checkCPU())
-	assert.Equal(t, 30.0, m.OpenSeconds)
+	assert.Equal(t, 30*time.Second, m.OpenTimeout())
+	assert.Equal(t, ProbeTimeout, (&Manifest{}).OpenTimeout())
 	for _, bad := range []string{"", "{}", "{}\x00", `{"name":"x","abi_major":0}` + "\x00", `{"name":"x","abi_major":-1,"abi_minor":0}` + "\x00",
 		`{"name":"x","abi_major":0,"abi_minor":0,"open_seconds":1e9}` + "\x00", `{"name":"x","abi_major":0,"abi_minor":0}`, "\xff\xfe\x00",
 		`["x"]` + "\x00", strings.Repeat("[", 1<<20) + "\x00"} {

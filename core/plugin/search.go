@@ -20,7 +20,7 @@ type place struct {
 func places(o Options) []place {
 	var out []place
 	for _, p := range o.Paths {
-		if abs, err := filepath.Abs(p); err == nil {
+		if abs, err := filepath.Abs(p); err == nil && p != "" {
 			out = append(out, place{abs, true})
 		}
 	}

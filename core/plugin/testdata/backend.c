@@ -2,7 +2,6 @@
  * that a test defines makes it misbehave in one way. */
 #include "trainer_backend.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
