@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"trainer/fault"
+	"trainer/files/modeldir"
 	"trainer/files/peft"
 	"trainer/files/safetensors"
 	"trainer/llama"
@@ -34,11 +35,12 @@ func modelFolder(name string) (string, error) {
 	}
 	missing.Found = "no such folder, and no such model in the Hub cache " + cache
 	repository := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
-	revision, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
-	snapshot := filepath.Join(repository, "snapshots", strings.TrimSpace(string(revision)))
-	if err != nil || !hubName.MatchString(filepath.Base(snapshot)) {
+	text, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
+	revision := strings.TrimSpace(string(text))
+	if err != nil || !modeldir.IsPlain(revision) {
 		return "", missing
 	}
+	snapshot := filepath.Join(repository, "snapshots", revision)
 	if info, err := os.Stat(snapshot); err != nil || !info.IsDir() {
 		return "", missing
 	}

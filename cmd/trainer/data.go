@@ -94,7 +94,7 @@ func (c *console) showData(set *data.Dataset, shown []data.Example, tok data.Tok
 func (c *console) showRow(r data.Rendered) {
 	colour := coloured(c.out)
 	c.result("%s", paint(colour, "1", fmt.Sprintf("record %d, %d tokens", r.Row, len(r.Tokens))))
-	c.result("%s%s", paint(colour, "2", r.Prompt), paint(colour, "32", r.Answer))
+	c.result("%s%s", paint(colour, "2", printable(r.Prompt)), paint(colour, "32", printable(r.Answer)))
 	var b strings.Builder
 	for i, t := range r.Tokens {
 		if i > 0 {

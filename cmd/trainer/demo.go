@@ -67,11 +67,6 @@ func demo(c *console, s config.Config, asJSON bool) error {
 	}
 	job.Prompts, job.MaxNewTokens = []string{prompt}, 96
 	view := &trainingView{console: c, asJSON: asJSON, curve: true}
-	view.onAnswer = func(a Answer) {
-		if a.Step == 0 {
-			c.note("\nA question that is not among the records trained on: %s\nThe answer before: %s\n", question, oneLine(a.Text))
-		}
-	}
 	view.atEnd = func() { c.demoAnswers(view.answers, question, want) }
 	return train(c, job, view)
 }
@@ -90,9 +85,9 @@ func (c *console) demoAnswers(answers []Answer, question, want string) {
 	c.note("%s  %s\n", paint(bold, "1", "expected"), oneLine(want))
 }
 
-// oneLine makes an answer fit on one line of output.
+// oneLine writes an answer without line ends.
 func oneLine(text string) string {
-	return strings.Join(strings.Fields(text), " ")
+	return strings.Join(strings.Fields(printable(text)), " ")
 }
 
 // demoQuestion is the record shown: the question, the prompt it becomes, and its answer.

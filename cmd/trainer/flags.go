@@ -42,7 +42,7 @@ func addSettings(cmd *cobra.Command, want func(config.Setting) bool) *settingFla
 			}
 		}
 	}
-	cmd.Flags().StringVar(&f.file, "config", "", "YAML `FILE` of settings, as run.yaml; flags override it")
+	cmd.Flags().StringVar(&f.file, "config", "", "settings from a YAML `FILE`, as run.yaml; flags override it")
 	return f
 }
 
@@ -166,7 +166,8 @@ func flagFault(cmd *cobra.Command, err error) error {
 	case errors.As(err, &empty):
 		return &fault.Error{Kind: fault.Usage, Where: "--" + empty.GetSpecifiedName(), Found: "nothing", Want: "a value behind it"}
 	case errors.As(err, &invalid):
-		return &fault.Error{Kind: fault.Usage, Where: "--" + invalid.GetFlag().Name, Found: fmt.Sprintf("%.80q", invalid.GetValue()), Want: "a " + invalid.GetFlag().Value.Type()}
+		want := map[string]string{"int": "a whole number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+		return &fault.Error{Kind: fault.Usage, Where: "--" + invalid.GetFlag().Name, Found: fmt.Sprintf("%.80q", invalid.GetValue()), Want: want}
 	}
 	return fault.New(fault.Usage, "%w", err)
 }

@@ -119,9 +119,9 @@ func alpacaPrompt(instruction, input string) (string, error) {
 // answer writes one answer; with an adapter, whose it is.
 func (c *console) answer(a Answer, q questions) {
 	if q.adapter == "" && len(q.prompts) == 1 {
-		c.result("%s", a.Text)
+		c.result("%s", printable(a.Text))
 		return
 	}
 	c.result("%s", paint(coloured(c.out), "1", a.Model+":"))
-	c.result("%s\n", strings.TrimSpace(a.Text))
+	c.result("%s\n", strings.TrimSpace(printable(a.Text)))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -46,7 +47,7 @@ func helpCommands(w io.Writer, cmd *cobra.Command) {
 	fmt.Fprintf(w, "\n%s COMMAND --help says more about each.\n", cmd.CommandPath())
 }
 
-// helpFlags writes the flags group by group; those without a group come first.
+// helpFlags writes the flags group by group; those without a group come last.
 func helpFlags(w io.Writer, cmd *cobra.Command) {
 	groups := map[config.Group][]*pflag.Flag{}
 	visit := func(f *pflag.Flag) {
@@ -58,13 +59,13 @@ func helpFlags(w io.Writer, cmd *cobra.Command) {
 	cmd.Flags().SortFlags = false // as the table has them
 	cmd.LocalFlags().VisitAll(visit)
 	cmd.InheritedFlags().VisitAll(visit)
-	for _, g := range append([]config.Group{""}, config.Groups...) {
+	for _, g := range append(slices.Clone(config.Groups), "") {
 		if len(groups[g]) == 0 {
 			continue
 		}
 		title := string(g)
 		if g == "" {
-			title = "This command"
+			title = "General"
 		}
 		fmt.Fprintf(w, "\n%s:\n", title)
 		for _, f := range groups[g] {

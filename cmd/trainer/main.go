@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"trainer/core/plugin"
 	"trainer/fault"
@@ -34,7 +33,7 @@ func run(args []string, c *console) int {
 		err = reportBug(err.Error(), "")
 	}
 	if err != nil {
-		fmt.Fprintf(c.err, "trainer: %s\n", strings.ReplaceAll(err.Error(), "\n", " "))
+		fmt.Fprintf(c.err, "trainer: %s\n", oneLine(err.Error()))
 	}
 	return exitCode(err)
 }

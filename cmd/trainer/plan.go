@@ -50,7 +50,7 @@ func preparePlan(c config.Config) (job Job, err error) {
 		}
 	}
 	if job.Device, err = chooseDevice(&job.Config); err != nil {
-		if c.Backend != "auto" {
+		if c.Backend != "auto" || c.Device != "" {
 			return job, err
 		}
 		job.Device.Why = "no backend was found: the plan is for one that computes every op natively"

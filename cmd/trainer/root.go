@@ -19,6 +19,9 @@ func newRoot(c *console) *cobra.Command {
 		}
 		return train(cmd, args)
 	}
+	root.Flags().Bool("version", false, "the same as trainer version")
+	root.Version = version
+	root.SetVersionTemplate(versionLine() + "\n")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetOut(c.out)

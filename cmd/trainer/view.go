@@ -20,7 +20,6 @@ type trainingView struct {
 	saved    string
 	evals    []metrics.Eval
 	answers  []Answer
-	onAnswer func(Answer)
 	atEnd    func() // before the last line
 }
 
@@ -44,9 +43,6 @@ func (v *trainingView) show(e event) error {
 		return v.record.eval(*e.Eval)
 	case e.Answer != nil:
 		v.answers = append(v.answers, *e.Answer)
-		if v.onAnswer != nil {
-			v.onAnswer(*e.Answer)
-		}
 	case e.Saved != "":
 		v.saved = e.Saved
 		c.note("saved in %s", e.Saved)
