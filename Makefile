@@ -26,7 +26,7 @@ build: native ## the program and every backend this machine can build, under bui
 	@echo "built $(BUILD)/bin/trainer and:"; ls $(BUILD)/lib/trainer/backends | sed 's/^/  /'
 
 demo: build ## fine-tune the embedded model, in about a minute
-	$(BUILD)/bin/trainer demo
+	$(BUILD)/bin/trainer demo --output_dir $(BUILD)/demo
 
 test: build ## build, then run every test this machine can run
 	@test -d "$(SHARED)" || echo "make: $(SHARED) is absent: tests that need it are skipped and listed below"
