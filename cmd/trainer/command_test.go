@@ -138,6 +138,40 @@ func TestDevices(t *testing.T) {
 	assert.NotEmpty(t, listed.Folders)
 }
 
+// realBackend is a backend this machine has built.
+func realBackend(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv("TRAINER_BACKEND")
+	if path == "" {
+		path = "../../build/lib/trainer/backends/trainer-backend-cpu.so"
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Skip("needs a built backend: run make")
+	}
+	return write(t, filepath.Join(t.TempDir(), "trainer-backend-foo.so"), string(text))
+}
+
+// TestDroppedInBackend puts a backend under another name beside junk.
+func TestDroppedInBackend(t *testing.T) {
+	backend := realBackend(t)
+	dir := filepath.Dir(backend)
+	write(t, filepath.Join(dir, "trainer-backend-text.so"), "hello\n")
+	r := trainer(t, "devices", "--backend_path", dir)
+	assert.Equal(t, 0, r.code, r.err)
+	assert.Contains(t, r.out, "foo          works     "+backend+"\n")
+	assert.Contains(t, r.out, "             device 0: ")
+	assert.Contains(t, r.out, "text         refused   ")
+	t.Setenv("TRAINER_BACKEND_PATH", dir)
+	c := testConfig(t)
+	c.BackendPath = nil
+	choice, err := chooseDevice(&c)
+	require.NoError(t, err)
+	assert.True(t, choice.Found())
+	assert.NotEmpty(t, choice.Why)
+	assert.NotEqual(t, []string{"auto", "auto", ""}, []string{c.Backend, c.Precision, c.Device}, "what was chosen stands in the settings")
+}
+
 func TestDataShow(t *testing.T) {
 	args := []string{"data", "show", "--model_name", demoFile(t, "model"), "--dataset", demoFile(t, "eval.jsonl"), "--rows", "1", "--row", "1"}
 	r := trainer(t, args...)

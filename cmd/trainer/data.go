@@ -9,6 +9,7 @@ import (
 
 	"trainer/fault"
 	"trainer/llama/tokenizer"
+	"trainer/training/config"
 	"trainer/training/data"
 )
 
@@ -32,18 +33,7 @@ func newDataShow(c *console) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := required(map[string]string{"model_name": s.ModelName, "dataset": s.Dataset}, "model_name", "dataset"); err != nil {
-			return err
-		}
-		dir, err := modelFolder(s.ModelName)
-		if err != nil {
-			return err
-		}
-		tok, err := tokenizer.Load(dir)
-		if err != nil {
-			return err
-		}
-		set, err := data.Load(s.Dataset, data.Options{Format: dataFormat(s.DatasetFormat), Samples: s.DatasetSamples, ContextLength: s.ContextLength}, tok)
+		set, tok, err := loadData(s)
 		if err != nil {
 			return err
 		}
@@ -54,6 +44,23 @@ func newDataShow(c *console) *cobra.Command {
 		return c.showData(set, shown, tok, *asJSON)
 	}
 	return cmd
+}
+
+// loadData tokenises the data set as a training run does.
+func loadData(s config.Config) (*data.Dataset, *tokenizer.Tokenizer, error) {
+	if err := required(map[string]string{"model_name": s.ModelName, "dataset": s.Dataset}, "model_name", "dataset"); err != nil {
+		return nil, nil, err
+	}
+	dir, err := modelFolder(s.ModelName)
+	if err != nil {
+		return nil, nil, err
+	}
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := data.Load(s.Dataset, data.Options{Format: dataFormat(s.DatasetFormat), Samples: s.DatasetSamples, ContextLength: s.ContextLength}, tok)
+	return set, tok, err
 }
 
 // choose takes count examples from the one of record number first on.

@@ -33,23 +33,28 @@ func newGenerate(c *console) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		c.note("%s", job.Device.Why)
-		var answers []Answer
-		_, err = launch(job, func(e event) error {
-			if e.Answer != nil {
-				answers = append(answers, *e.Answer)
-				if !*asJSON {
-					c.answer(*e.Answer, asked)
-				}
-			}
-			return c.showLog(e)
-		})
-		if err == nil && *asJSON {
-			err = c.json(answers)
-		}
-		return err
+		return c.generate(job, asked, *asJSON)
 	}
 	return cmd
+}
+
+// generate has the answers made and shows each as it comes; as JSON all together.
+func (c *console) generate(job Job, asked questions, asJSON bool) error {
+	c.note("%s", job.Device.Why)
+	answers := []Answer{}
+	_, err := launch(job, func(e event) error {
+		if e.Answer != nil {
+			answers = append(answers, *e.Answer)
+			if !asJSON {
+				c.answer(*e.Answer, asked)
+			}
+		}
+		return c.showLog(e)
+	})
+	if err == nil && asJSON {
+		err = c.json(answers)
+	}
+	return err
 }
 
 // questions are what generate is asked.
