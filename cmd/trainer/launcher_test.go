@@ -157,6 +157,21 @@ func TestWorkerDiesWithItsLauncher(t *testing.T) {
 	gone(t, pid)
 }
 
+// TestReaderOfOurLinesIsGone is `trainer | tee log` and Ctrl-C, which ends tee first.
+func TestReaderOfOurLinesIsGone(t *testing.T) {
+	launcher := exec.Command(os.Args[0], "launch", "long")
+	out, err := launcher.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, launcher.Start())
+	_, err = out.Read(make([]byte, 1))
+	require.NoError(t, err)
+	require.NoError(t, out.Close())
+	time.Sleep(50 * time.Millisecond)
+	require.NoError(t, launcher.Process.Signal(syscall.SIGINT))
+	_ = launcher.Wait()
+	assert.Equal(t, 130, launcher.ProcessState.ExitCode())
+}
+
 // waitForPid reads the number a worker wrote.
 func waitForPid(t *testing.T) int {
 	for range 500 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,7 +33,10 @@ func TestMain(m *testing.M) {
 		return
 	}
 	if len(os.Args) == 3 && os.Args[1] == "launch" {
-		_, err := launch(Job{Command: os.Args[2]}, func(event) error { return nil })
+		_, err := launch(Job{Command: os.Args[2]}, func(event) error {
+			fmt.Println("an event") // to a reader that may be gone
+			return nil
+		})
 		os.Exit(exitCode(err))
 	}
 	code := m.Run()
