@@ -258,7 +258,7 @@ func (e *Engine) head(c *compiledBody, rows int64) (*compiledHead, error) {
 
 // params encodes the params block.
 func (e *Engine) params(lr, gradScale float64, step int) []byte {
-	b := make([]byte, paramsBytes)
+	b := make([]byte, ParamsBytes)
 	binary.LittleEndian.PutUint32(b[paramLR:], math.Float32bits(float32(lr)))
 	binary.LittleEndian.PutUint32(b[paramGradScale:], math.Float32bits(float32(gradScale)))
 	binary.LittleEndian.PutUint64(b[paramSeed:], e.Settings.Seed)

@@ -24,17 +24,17 @@ const chunk = 1 << 20
 // Load streams the base weights into their states, tensor by tensor: dense ones in their
 // dtype, quantised ones through the quantiser, never a second copy of the model. A
 // value that is not finite is refused.
-func (l *Loader) Load(src Source) error {
-	for _, spec := range l.engine.Net.Model.Specs() {
+func (e *Engine) Load(src Source) error {
+	for _, spec := range e.Net.Model.Specs() {
 		var err error
-		if w := l.engine.Net.matrices[spec.Name]; w != nil && w.Format.Format != abi.FormatDense {
-			err = l.quantise(src, w)
+		if w := e.Net.matrices[spec.Name]; w != nil && w.Format.Format != abi.FormatDense {
+			err = e.quantise(src, w)
 		} else {
-			v := l.engine.Net.vectors[spec.Name]
+			v := e.Net.vectors[spec.Name]
 			if v == nil {
 				v = w.Dense()
 			}
-			err = l.copy(src, spec.Name, nil, v)
+			err = e.copy(src, spec.Name, nil, v)
 		}
 		if err != nil {
 			return err
@@ -42,9 +42,6 @@ func (l *Loader) Load(src Source) error {
 	}
 	return nil
 }
-
-// Loader fills the states of an engine whose memory is allocated.
-type Loader struct{ engine *Engine }
 
 // loadKey is what decides how much memory a quantiser needs.
 type loadKey struct {
@@ -60,7 +57,7 @@ type quantiser struct {
 
 // PlanLoad compiles, on trial, what Load will run, so that the arena is large enough.
 // Call it before the session allocates.
-func PlanLoad(e *Engine, src Source) error {
+func (e *Engine) PlanLoad(src Source) error {
 	seen := map[loadKey]bool{}
 	for _, w := range e.Net.matrices {
 		key := loadKey{w.Out, w.In, src.DType(w.Name)}
@@ -68,17 +65,15 @@ func PlanLoad(e *Engine, src Source) error {
 			continue
 		}
 		seen[key] = true
-		if _, err := compileQuantiser(e, w, key.dtype); err != nil {
+		if _, err := e.quantiser(w, key.dtype); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// NewLoader prepares loading into an engine.
-func NewLoader(e *Engine) *Loader { return &Loader{engine: e} }
-
-func compileQuantiser(e *Engine, w *op.Weight, dtype abi.DType) (*quantiser, error) {
+// quantiser compiles the program of one weight.
+func (e *Engine) quantiser(w *op.Weight, dtype abi.DType) (*quantiser, error) {
 	b := op.NewBuilder()
 	q := &quantiser{src: b.Fixed(w.Name+".dense", dtype, w.Out, w.In)}
 	b.Quantise(w, q.src)
@@ -87,15 +82,15 @@ func compileQuantiser(e *Engine, w *op.Weight, dtype abi.DType) (*quantiser, err
 	return q, err
 }
 
-func (l *Loader) quantise(src Source, w *op.Weight) error {
-	q, err := compileQuantiser(l.engine, w, src.DType(w.Name))
+func (e *Engine) quantise(src Source, w *op.Weight) error {
+	q, err := e.quantiser(w, src.DType(w.Name))
 	if err != nil {
 		return err
 	}
-	if err := l.copy(src, w.Name, q.program, q.src); err != nil {
+	if err := e.copy(src, w.Name, q.program, q.src); err != nil {
 		return err
 	}
-	t, err := l.engine.Session.Run(session.Run{Params: l.engine.params(0, 0, 0), Parts: []session.Part{{Program: q.program}}})
+	t, err := e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: q.program}}})
 	if err != nil {
 		return err
 	}
@@ -104,7 +99,7 @@ func (l *Loader) quantise(src Source, w *op.Weight) error {
 }
 
 // copy streams a tensor into a root, converting to the root's dtype.
-func (l *Loader) copy(src Source, name string, p *session.Program, v *op.Value) error {
+func (e *Engine) copy(src Source, name string, p *session.Program, v *op.Value) error {
 	from, to := src.DType(name), v.DType
 	raw := make([]byte, chunk*from.Size())
 	values := make([]float32, chunk)
@@ -118,7 +113,7 @@ func (l *Loader) copy(src Source, name string, p *session.Program, v *op.Value) 
 		if err := checkFinite(name, values[:n], at); err != nil {
 			return err
 		}
-		if err := l.engine.Session.Write(p, v, at*int64(to.Size()), encode(out[:0], values[:n], to)); err != nil {
+		if err := e.Session.Write(p, v, at*int64(to.Size()), encode(out[:0], values[:n], to)); err != nil {
 			return err
 		}
 	}

@@ -13,7 +13,8 @@ const (
 	paramGradScale = 4  // f32, factor on the loss's gradient
 	paramSeed      = 8  // i32 [2]
 	paramStep      = 16 // i32, optimizer step, for random numbers
-	paramsBytes    = 24
+	// ParamsBytes is the size of the params block of every program of a step.
+	ParamsBytes = 24
 )
 
 // scalars are the params block's values as operands.
