@@ -174,7 +174,7 @@ func (e *Engine) batches(d *data.Dataset, pad int32) []data.Batch {
 // collate pads examples to a shape the engine has a program for: full batches, rounded
 // lengths. Rows added hold padding only.
 func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
-	b := data.Collate(examples, pad, int(Granularity(e.Settings.Context)))
+	b := data.Collate(examples, pad, int(e.Settings.Grain))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++
 		b.Samples = append(b.Samples, 0)

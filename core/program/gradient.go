@@ -6,7 +6,7 @@ import "trainer/core/op"
 // gradients; trained maps each trained state to the accumulator it is added to. Nothing
 // is computed for a state that is not trained.
 func Gradient(b *op.Builder, nodes []*op.Node, seed, trained map[*op.Value]*op.Value) {
-	w := op.NewBackprop(b, trained)
+	w := op.NewBackprop(b, nodes, trained)
 	for v, dv := range seed {
 		w.Seed(v, dv)
 	}

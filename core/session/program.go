@@ -25,6 +25,7 @@ type Program struct {
 // part is one list of a program, with its plan once it proved useful.
 type part struct {
 	list []byte
+	once bool // never kept as a plan
 	runs int
 	plan *plugin.Plan
 }
@@ -50,6 +51,20 @@ func (s *Session) Compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 		return nil, err
 	}
 	return p, s.checkAllocated()
+}
+
+// CompileOnce is Compile for a graph that will run once: no plan of it is ever kept.
+func (s *Session) CompileOnce(g *op.Graph) (*Program, error) {
+	kept := len(s.planSizes)
+	p, err := s.Compile(g, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.planSizes = s.planSizes[:kept]
+	for _, part := range p.parts {
+		part.once = true
+	}
+	return p, nil
 }
 
 // checkAllocated refuses a program that was not planned for.
