@@ -37,6 +37,7 @@ type Engine struct {
 	update     Update
 	step       *session.Program // the update, compiled
 	starts     *session.Program // fills what no file fills
+	arenas     arenas
 }
 
 // shape is what a body is compiled for.
@@ -77,7 +78,7 @@ func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine
 		set.Precision = set.Precision.Accumulating()
 	}
 	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(),
-		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}}
+		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}, arenas: arenas{}}
 	for _, step := range []func() error{e.place, e.compileUpdate, e.compileLoad, e.chooseRecompute} {
 		if err := step(); err != nil {
 			return nil, err
@@ -95,15 +96,22 @@ func (e *Engine) compileUpdate() error {
 	}
 	e.update = buildUpdate(e.Net, e.scalars, e.guarded, e.Settings.Precision, e.Settings.Optimizer)
 	var err error
-	e.step, err = e.Session.Compile(e.update.Graph, nil, nil)
-	return err
+	if e.step, err = e.Session.Compile(e.update.Graph, nil, nil); err != nil {
+		return err
+	}
+	e.arenas.took(phaseUpdate, e.step)
+	return nil
 }
 
 // compileLoad compiles what fills the states; what quantises a source, on trial.
 func (e *Engine) compileLoad() error {
 	var err error
-	if e.starts, err = e.Session.CompileOnce(e.buildStarts()); err != nil || e.uses.Source == nil {
+	if e.starts, err = e.Session.CompileOnce(e.buildStarts()); err != nil {
 		return err
+	}
+	e.arenas.took(phaseLoad, e.starts)
+	if e.uses.Source == nil {
+		return nil
 	}
 	return e.planLoad(e.uses.Source)
 }
@@ -179,6 +187,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 	if c.program, err = e.Session.Compile(c.Graph, nil, nil); err != nil {
 		return nil, err
 	}
+	e.arenas.took(map[bool]string{true: phaseTrain, false: phaseEvaluate}[sh.training], c.program)
 	if _, err := e.head(c, sh.batch*sh.seq); err != nil {
 		return nil, err
 	}

@@ -77,8 +77,11 @@ func (e *Engine) quantiser(w *op.Weight, dtype abi.DType) (*quantiser, error) {
 	q := &quantiser{src: b.Fixed(w.Name+".dense", dtype, w.Out, w.In)}
 	b.Quantise(w, q.src)
 	var err error
-	q.program, err = e.Session.CompileOnce(b.Graph)
-	return q, err
+	if q.program, err = e.Session.CompileOnce(b.Graph); err != nil {
+		return nil, err
+	}
+	e.arenas.took(phaseLoad, q.program)
+	return q, nil
 }
 
 func (e *Engine) quantise(src Source, w *op.Weight) error {

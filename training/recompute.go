@@ -2,6 +2,7 @@ package training
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,9 +88,10 @@ func (e *Engine) RecomputeName() string {
 
 // fits compiles the largest shapes on trial and compares the plan with the limit.
 func (e *Engine) fits() error {
-	mark := e.Session.Mark()
+	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
 	defer func() {
 		e.Session.Reset(mark)
+		e.arenas = noted
 		clear(e.bodies)
 		clear(e.generators)
 	}()
