@@ -40,14 +40,14 @@ func (g *grad) isComplete() bool {
 
 func isWhole(v *Value) bool { return v.Count() == v.Root.Count() }
 
-// NewBackprop prepares the backward pass of b's graph. trained maps each trained
-// state to the state its gradient is added to.
-func NewBackprop(b *Builder, trained map[*Value]*Value) *Backprop {
+// NewBackprop prepares the backward pass of nodes, which Run emits to b. trained maps each
+// trained state to the state its gradient is added to.
+func NewBackprop(b *Builder, nodes []*Node, trained map[*Value]*Value) *Backprop {
 	w := &Backprop{Builder: b, trained: trained, needs: map[*Value]bool{}, grads: map[*Value]*grad{}}
 	for s := range trained {
 		w.needs[s.Root] = true
 	}
-	for _, n := range b.Graph.Nodes {
+	for _, n := range nodes {
 		if w.anyNeeds(n.In) && MustLookup(n.Op).Backward != nil {
 			for _, o := range n.Out {
 				if o != nil {
