@@ -61,9 +61,9 @@ func mayOverwrite(n *op.Node, out, in *op.Value) bool {
 }
 
 // randomGraph is elementwise nodes and copies on values of few sizes, some of them parts.
-func randomGraph(r *rand.Rand, nodes int) (*op.Builder, *op.Value) {
-	b := op.NewBuilder()
-	in := op.NewValue("in", op.Input, op.Fixed, abi.F32, 4, 8)
+func randomGraph(r *rand.Rand, nodes int) (b *op.Builder, in *op.Value) {
+	b = op.NewBuilder()
+	in = op.NewValue("in", op.Input, op.Fixed, abi.F32, 4, 8)
 	alive := []*op.Value{in}
 	pick := func() *op.Value { return alive[max(0, len(alive)-1-r.IntN(6))] }
 	for range nodes {
@@ -93,13 +93,15 @@ func randomGraph(r *rand.Rand, nodes int) (*op.Builder, *op.Value) {
 	return b, in
 }
 
-func TestPlanIsSound(t *testing.T) {
+func FuzzPlan(f *testing.F) {
 	for seed := range uint64(100) {
-		r := rand.New(rand.NewPCG(seed, 3))
-		b, _ := randomGraph(r, 1+r.IntN(60))
-		align := []int64{1, 4, 64, 4096}[r.IntN(4)]
-		requireSoundPlan(t, b.Graph, PlanMemory(b.Graph, align), align)
+		f.Add(seed, uint8(seed), uint8(seed))
 	}
+	f.Fuzz(func(t *testing.T, seed uint64, nodes, align uint8) {
+		b, _ := randomGraph(rand.New(rand.NewPCG(seed, 3)), 1+int(nodes))
+		bytes := int64(1) << (align % 13)
+		requireSoundPlan(t, b.Graph, PlanMemory(b.Graph, bytes), bytes)
+	})
 }
 
 func TestPlanOfNetworkIsSound(t *testing.T) {
