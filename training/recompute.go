@@ -26,15 +26,18 @@ func (e *Engine) chooseRecompute() error {
 		}
 		return e.fits()
 	}
-	for _, p := range []program.Policy{program.KeepAll, program.Selective} {
+	uniform := func(p program.Policy) error {
 		e.Policy = slices.Repeat([]program.Policy{p}, layers)
-		if e.fits() == nil {
-			return nil
-		}
+		return e.fits()
 	}
-	e.Policy = blocks(layers, layers)
-	if err := e.fits(); err != nil {
+	if uniform(program.KeepAll) == nil {
+		return nil
+	}
+	if err := uniform(program.Block); err != nil {
 		return err
+	}
+	if uniform(program.Selective) == nil {
+		return nil
 	}
 	low, high := 0, layers // low layers in whole blocks do not fit, high do
 	for high-low > 1 {
@@ -88,6 +91,9 @@ func (e *Engine) RecomputeName() string {
 
 // fits compiles the largest shapes on trial and compares the plan with the limit.
 func (e *Engine) fits() error {
+	if err := e.checkLimit(); err != nil {
+		return err // the states alone are too much
+	}
 	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
 	defer func() {
 		e.Session.Reset(mark)
@@ -100,6 +106,11 @@ func (e *Engine) fits() error {
 	if err := e.compileShapes(largest); err != nil {
 		return err
 	}
+	return e.checkLimit()
+}
+
+// checkLimit compares what is planned so far with the limit.
+func (e *Engine) checkLimit() error {
 	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit
 	if limit > 0 && need > limit {
 		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),

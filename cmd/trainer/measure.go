@@ -67,7 +67,10 @@ func tooLarge(err error) bool {
 func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, error) {
 	limit := w.limit()
 	change := w.smallestChange(limit)
-	w.job.Config.MemoryLimit, w.job.Config.Recompute = config.Bytes(unlimited), "block"
+	w.anySize = true
+	if w.job.Config.Recompute == "auto" {
+		w.job.Config.Recompute = "block"
+	}
 	if err := w.prepare(uses); err != nil {
 		return PlanReport{}, err
 	}
@@ -75,9 +78,6 @@ func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, er
 	report.Limit, report.Fits, report.Change = limit, false, change
 	return report, nil
 }
-
-// unlimited is more memory than any plan takes.
-const unlimited = 1 << 60
 
 // smallestChange names the first of a few changes, from the mildest on, with which the run
 // fits.

@@ -25,6 +25,7 @@ type workshop struct {
 	tok     *tokenizer.Tokenizer // nil for a shape without files
 	weights *safetensors.Folder  // nil likewise
 	source  training.Source      // nil likewise
+	anySize bool                 // plan beyond every limit
 	net     *training.Network
 	engine  *training.Engine
 }
@@ -109,6 +110,9 @@ func (w *workshop) session() (*session.Session, error) {
 func (w *workshop) limit() int64 {
 	c := w.job.Config
 	limit := int64(c.MemoryLimit)
+	if w.anySize {
+		return 0
+	}
 	if !w.job.Device.Found() {
 		return limit
 	}
