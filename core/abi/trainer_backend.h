@@ -111,7 +111,10 @@ typedef struct trainer_quant_format {
 /* One operand: a strided view of a slot. offset, bytes: of the whole addressed
  * extent inside the slot. shape and stride (in elements) hold rank entries; stride
  * 0 broadcasts an input. A non-zero bound_by says that dimension bound_dim is an upper
- * bound whose extent is the i32 scalar in operand bound_by - 1 of this record. */
+ * bound whose extent is the i32 scalar in operand bound_by - 1 of this record.
+ * Ops take any strides, with these exceptions: operands of pack, unpack and, in formats
+ * other than DENSE, of quantise and dequantise lie without gaps; so do the rows (the last
+ * dimension) of gather, scatter_add, random, dropout_mask, rmsnorm, rope and their gradients. */
 typedef struct trainer_operand {
   uint32_t slot;
   uint32_t dtype;
