@@ -87,7 +87,13 @@ func (s *Suite) Run(dev *plugin.Device) (*Report, error) {
 		Tier: s.options.Tier, Seed: s.options.Seed, Tolerances: Tolerances()}
 	for _, c := range s.cases {
 		began := time.Now()
+		if err := r.begin(); err != nil {
+			return nil, err
+		}
 		res := s.runCase(r, c)
+		if err := r.timeline.Close(); err != nil {
+			return nil, err
+		}
 		res.Seconds = time.Since(began).Seconds()
 		report.Results = append(report.Results, res)
 	}

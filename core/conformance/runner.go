@@ -30,11 +30,15 @@ type runner struct {
 func newRunner(d *plugin.Device) (*runner, error) {
 	r := &runner{device: d, answers: map[abi.OpQuery]bool{}}
 	var err error
-	if r.queue, err = d.NewQueue(abi.QueueCompute); err != nil {
-		return nil, err
-	}
-	r.timeline, err = d.NewTimeline(0)
+	r.queue, err = d.NewQueue(abi.QueueCompute)
 	return r, err
+}
+
+// begin gives the next case a timeline of its own: one that failed stays failed.
+func (r *runner) begin() (err error) {
+	r.clock = 0
+	r.timeline, err = r.device.NewTimeline(0)
+	return err
 }
 
 // reserve obtains buffers of at least so many bytes.

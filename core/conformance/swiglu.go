@@ -27,6 +27,13 @@ func swigluCases() (cases []Case) {
 		t.Scale = 4
 		both, d := t.in(abi.F32, plain, t.scaled(3), 6, 80), t.out(abi.F32, plain, 6, 80)
 		t.Node(abi.OpSwigluGrad, nil, vals(d.Slice(1, 0, 40), d.Slice(1, 40, 80)), vals(t.in(abi.F32, plain, t.normal, 6, 40), both.Slice(1, 0, 40), both.Slice(1, 40, 80)))
+	}}, Case{"swiglu_grad", "without dgate", func(t *Trial) {
+		in := append(vals(t.in(abi.F32, plain, t.normal, 5, 40)), t.gates(abi.F32, plain, 5, 40)...)
+		t.Node(abi.OpSwigluGrad, nil, vals(nil, t.out(abi.F32, plain, 5, 40)), in)
+	}}, Case{"swiglu_grad", "without dup", func(t *Trial) {
+		t.Scale = 4
+		in := append(vals(t.in(abi.BF16, plain, t.normal, 5, 40)), t.gates(abi.BF16, plain, 5, 40)...)
+		t.Node(abi.OpSwigluGrad, nil, vals(t.out(abi.BF16, wide, 5, 40), nil), in)
 	}}, Case{"swiglu", "large gates", func(t *Trial) {
 		t.Node(abi.OpSwiglu, nil, vals(t.out(abi.F32, plain, 5, 40)), vals(t.in(abi.F32, plain, t.between(-200, 200), 5, 40), t.in(abi.F32, plain, t.normal, 5, 40)))
 	}})

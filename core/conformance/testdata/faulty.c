@@ -1,7 +1,9 @@
 /* A backend that lets another one do the work and then spoils it: tests load it to see
  * that the judge notices. TRAINER_FAULT names what goes wrong, TRAINER_BACKEND the file
- * that works. */
+ * that works. Preloaded into a process, it also counts what that file allocates. */
 #include <dlfcn.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +25,35 @@ static int fault(const char *name) {
   const char *now = getenv("TRAINER_FAULT");
   return now && strcmp(now, name) == 0;
 }
+
+/* ---- allocations, counted where the backend that works asks for them ---- */
+
+#if defined(__GLIBC__)
+static atomic_uint allocations;
+
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t n, size_t bytes);
+void *__libc_realloc(void *old, size_t bytes);
+void *__libc_memalign(size_t alignment, size_t bytes);
+
+static void count(const void *caller) {
+  Dl_info from;
+  if (dladdr(caller, &from) && from.dli_fname && strcmp(from.dli_fname, getenv("TRAINER_BACKEND")) == 0) allocations++;
+}
+
+#define CALLER __builtin_return_address(0)
+TRAINER_EXPORT void *malloc(size_t bytes) { return count(CALLER), __libc_malloc(bytes); }
+TRAINER_EXPORT void *calloc(size_t n, size_t bytes) { return count(CALLER), __libc_calloc(n, bytes); }
+TRAINER_EXPORT void *realloc(void *old, size_t bytes) { return count(CALLER), __libc_realloc(old, bytes); }
+TRAINER_EXPORT void *aligned_alloc(size_t alignment, size_t bytes) { return count(CALLER), __libc_memalign(alignment, bytes); }
+TRAINER_EXPORT int posix_memalign(void **to, size_t alignment, size_t bytes) {
+  return count(CALLER), *to = __libc_memalign(alignment, bytes), *to ? 0 : 12;
+}
+#else
+static unsigned allocations;
+#endif
+
+/* ---- what is spoilt ---- */
 
 /* All memory is staging memory, so that it can be spoilt from here. */
 static int32_t buffer_alloc(uint64_t device, const trainer_buffer_desc *desc, trainer_buffer *buffer, trainer_error *error) {
@@ -64,9 +95,18 @@ static int32_t submit(uint64_t device, uint64_t queue, const trainer_submit *giv
     if (!given->plan && given->params_bytes <= sizeof frozen) memcpy(frozen, given->params, given->params_bytes);
     own.params = frozen;
   }
+  unsigned before = allocations;
   int32_t status = real.submit(device, queue, &own, error);
   if (status != TRAINER_OK) return status;
   status = real.timeline_wait(device, given->signals[0].timeline, given->signals[0].value, PATIENCE, error);
+  if (fault("allocations") && given->plan && allocations != before) {
+    snprintf(error->text, sizeof error->text, "%u allocations while a plan ran", allocations - before);
+    return TRAINER_INTERNAL;
+  }
+  if (fault("allocations") && !given->plan && allocations == before) {
+    snprintf(error->text, sizeof error->text, "not one allocation for a list: they are not counted");
+    return TRAINER_INTERNAL;
+  }
   spoil(given->plan ? &own : given);
   return status;
 }
