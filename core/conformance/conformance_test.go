@@ -4,6 +4,7 @@ import (
 	"debug/elf"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -77,6 +78,14 @@ func TestBackend(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The composition of every fused op passes too, on the device's mandatory ops.
+func TestCompositions(t *testing.T) {
+	s, err := New(Options{Tier: 1, Compose: true})
+	require.NoError(t, err)
+	s.cases = slices.DeleteFunc(s.cases, func(c Case) bool { return tier(c.Op) == 0 })
+	judged(t, load(t, "cpu", backendPath(t)), s, 2)
 }
 
 // The null backend can do nothing, and says so.

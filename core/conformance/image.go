@@ -35,6 +35,11 @@ type image struct {
 // newImage lays out the roots of a graph; contents not given are poison.
 func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 	m := &image{offset: map[*op.Value]int64{}, written: map[*op.Value]bool{}}
+	for v := range inputs {
+		if v.Kind == op.Param {
+			m.params = append(m.params, make([]byte, max(0, int(roundUp(v.Param+program.Bytes(v), 8))-len(m.params)))...)
+		}
+	}
 	for _, n := range g.Nodes {
 		for _, v := range n.Out {
 			if v != nil {
@@ -47,9 +52,7 @@ func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 		at = roundUp(at, pageBytes)
 		m.begin[slot] = at
 		for _, v := range g.Roots() {
-			if v.Kind == op.Param {
-				m.addParam(v)
-			} else if m.written[v] == (slot == slotWritten) {
+			if v.Kind != op.Param && m.written[v] == (slot == slotWritten) {
 				at = roundUp(at+guardBytes, align)
 				m.roots, m.offset[v] = append(m.roots, v), at
 				at += program.Bytes(v) + guardBytes
@@ -68,12 +71,6 @@ func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 const pageBytes = 4096
 
 func roundUp(n, align int64) int64 { return (n + align - 1) / align * align }
-
-func (m *image) addParam(v *op.Value) {
-	if need := int(v.Param + program.Bytes(v)); need > len(m.params) {
-		m.params = append(m.params, make([]byte, (need-len(m.params)+7)/8*8)...)
-	}
-}
 
 func (m *image) write(inputs map[*op.Value][]float64) {
 	for _, v := range m.roots {

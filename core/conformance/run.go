@@ -143,7 +143,7 @@ func (s *Suite) lower(r *runner, g *op.Graph) error {
 
 // try runs a lowered graph in every way the border offers and judges each result.
 func (s *Suite) try(r *runner, w *want, g *op.Graph, res *Result) error {
-	j, err := r.prepare(g, w.trial.Inputs)
+	j, err := r.prepare(g, w.trial)
 	if err != nil {
 		return err
 	}

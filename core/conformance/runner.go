@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"trainer/core/abi"
@@ -125,9 +126,11 @@ type job struct {
 	workspace plugin.Binding
 }
 
-// prepare encodes a graph over an image and lets the device check it.
-func (r *runner) prepare(g *op.Graph, inputs map[*op.Value][]float64) (*job, error) {
-	m := newImage(g, inputs, max(64, int64(r.device.Info().Alignment)))
+// prepare encodes a trial's lowered graph and lets the device check it. The image also
+// holds what a composition leaves untouched.
+func (r *runner) prepare(g *op.Graph, t *Trial) (*job, error) {
+	all := &op.Graph{Nodes: slices.Concat(g.Nodes, t.Graph.Nodes)}
+	m := newImage(all, t.Inputs, max(64, int64(r.device.Info().Alignment)))
 	at := func(v *op.Value) program.Address {
 		slot := slotRead
 		if m.written[v] {
