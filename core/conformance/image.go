@@ -3,6 +3,7 @@ package conformance
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"trainer/core/op"
 	"trainer/core/program"
@@ -108,11 +109,10 @@ func (m *image) cover(g *op.Graph) {
 			if v == nil {
 				continue
 			}
-			size := int64(v.Type().Size())
+			size, root := int64(v.Type().Size()), m.offset[v.Root]
 			for _, i := range positions(v) {
-				at := m.offset[v.Root] + i*size
-				for j := range size {
-					m.covered[at+j] = 1
+				for at := root + i*size; at < root+(i+1)*size; at++ {
+					m.covered[at] = 1
 				}
 			}
 		}
@@ -126,15 +126,9 @@ func (m *image) addWorkspace(n int64) {
 	}
 	begin := roundUp(int64(len(m.before))+guardBytes, pageBytes)
 	m.workspace = [2]int64{begin, begin + n}
-	grown := bytes.Repeat([]byte{guardByte}, int(begin+n+guardBytes)-len(m.before))
-	m.before = append(m.before, grown...)
-	for i := begin; i < begin+n; i++ {
-		m.before[i] = poisonByte
-	}
-	m.covered = append(m.covered, make([]byte, len(grown))...)
-	for i := begin; i < begin+n; i++ {
-		m.covered[i] = 1
-	}
+	gap := int(begin) - len(m.before)
+	m.before = slices.Concat(m.before, bytes.Repeat([]byte{guardByte}, gap), bytes.Repeat([]byte{poisonByte}, int(n)), bytes.Repeat([]byte{guardByte}, guardBytes))
+	m.covered = slices.Concat(m.covered, make([]byte, gap), bytes.Repeat([]byte{1}, int(n)), make([]byte, guardBytes))
 }
 
 func (m *image) bytes(of []byte, root *op.Value) []byte {
