@@ -111,6 +111,10 @@ func (s heads) forward(t *Trial) (in []*op.Value, o, lse *op.Value) {
 // backward takes o and lse from an attention before it.
 func (s heads) backward(t *Trial) {
 	in, o, lse := s.forward(t)
+	s.gradient(t, in, o, lse)
+}
+
+func (s heads) gradient(t *Trial, in []*op.Value, o, lse *op.Value) {
 	do := t.in(s.dtype, plain, t.normal, s.batch, s.queries, s.heads, s.width)
 	out := vals(nil, nil, nil)
 	for i, name := range []string{"q", "k", "v"} {
@@ -119,4 +123,13 @@ func (s heads) backward(t *Trial) {
 		}
 	}
 	t.Node(abi.OpAttentionGrad, s.attr(), out, append(vals(do, o, lse), in...))
+}
+
+func attentionBenchmarks() []Benchmark {
+	s := heads{batch: benchTokens / benchLength, queries: benchLength, keys: benchLength, heads: benchHeads, groups: benchGroups, width: benchHeadWidth, causal: true, dtype: abi.F32}
+	seen := float64(s.batch*s.heads*s.width) * float64(benchLength*(benchLength+1)/2) // multiplications of one product
+	return []Benchmark{{Case{"attention", s.String(), func(t *Trial) { s.forward(t) }}, 4 * seen},
+		{Case{"attention_grad", s.String(), func(t *Trial) {
+			s.gradient(t, s.inputs(t), t.in(abi.F32, plain, t.normal, s.batch, s.queries, s.heads, s.width), t.in(abi.F32, plain, same(6), s.batch, s.heads, s.queries))
+		}}, 10 * seen}}
 }

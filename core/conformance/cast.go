@@ -53,3 +53,7 @@ func halfwayCase(to abi.DType) Case {
 		t.Cast(t.out(to, plain, 300), half)
 	}}
 }
+
+func castBenchmarks() []Benchmark {
+	return []Benchmark{{Case: castCase(abi.F32, abi.BF16, plain, plain, benchTokens, benchInner)}, {Case: castCase(abi.BF16, abi.F32, plain, plain, benchTokens, benchInner)}}
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -131,5 +132,20 @@ func TestCases(t *testing.T) {
 	}
 	for _, f := range op.Families() {
 		assert.True(t, ops[f.Name], "%s has no case", f.Name)
+	}
+}
+
+// go test -bench Ops ./core/conformance: every op against what bounds it.
+func BenchmarkOps(b *testing.B) {
+	dev, err := load(b, "cpu", backendPath(b)).OpenDevice(0, plugin.DeviceOptions{})
+	require.NoError(b, err)
+	for _, bench := range Benchmarks() {
+		b.Run(bench.Op+"/"+bench.Name, func(b *testing.B) {
+			timing, err := Bench(dev, bench, time.Second)
+			require.NoError(b, err)
+			b.ReportMetric(timing.FLOPs/timing.Seconds/1e9, "GFLOP/s")
+			b.ReportMetric(timing.Bytes/timing.Seconds/1e9, "GB/s")
+			b.ReportMetric(timing.Seconds*1e3, "ms")
+		})
 	}
 }

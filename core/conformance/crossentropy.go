@@ -90,3 +90,13 @@ func (s headShape) make(t *Trial) {
 	t.Scale = 1 / math.Sqrt(float64(s.in))
 	t.Node(abi.OpLinearCrossEntropy, a, vals(loss, dh, dw), append(vals(h, labels, scale), w.Operands[:]...))
 }
+
+// crossEntropyBenchmarks are a head that is trained, and one that is not.
+func crossEntropyBenchmarks() (list []Benchmark) {
+	for _, without := range []string{"", "w"} {
+		s := headShape{rows: benchTokens, in: benchHidden, out: benchVocabulary, labelled: 1, dtype: abi.F32, weights: abi.F32, sums: abi.F32, without: without}
+		products := 3.0 - float64(len(without))
+		list = append(list, Benchmark{Case{"linear_cross_entropy", s.String(), s.make}, products * 2 * float64(s.rows*s.in*s.out)})
+	}
+	return list
+}

@@ -191,3 +191,9 @@ func selectCase(cond, dtype abi.DType, l, m layout, shape ...int64) Case {
 		t.Select(t.out(dtype, m, shape...), choose, t.stores(dtype, plain, shape...), t.stores(dtype, l, shape...))
 	}}
 }
+
+func elementwiseBenchmarks() []Benchmark {
+	return []Benchmark{{Case: unaryCase(unaryCodes[1], abi.F32, abi.F32, plain, plain, benchTokens, benchInner)},
+		{Case: binaryCase(binaryCodes[0], abi.F32, abi.F32, plain, plain, benchTokens, benchInner)},
+		{Case: selectCase(abi.U8, abi.F32, plain, plain, benchTokens, benchInner)}}
+}

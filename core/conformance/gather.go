@@ -47,3 +47,8 @@ func scatterCase(from, to abi.DType, l, m layout, n, rows, width int64) Case {
 		t.ScatterAdd(t.state(to, m, t.normal, rows, width), t.in(from, l, t.normal, n, width), index)
 	}}
 }
+
+func gatherBenchmarks() []Benchmark {
+	return []Benchmark{{Case: gatherCase(abi.F32, abi.F32, plain, plain, benchTokens, 2048, benchHidden)},
+		{Case: scatterCase(abi.F32, abi.F32, plain, plain, benchTokens, 2048, benchHidden)}}
+}

@@ -261,3 +261,37 @@ func (s linearShape) gradAdapter(t *Trial) {
 	u, v := t.in(s.dtype, plain, t.normal, s.rows, s.rank()), t.in(s.dtype, wide, t.normal, s.rows, s.rank())
 	t.Node(abi.OpLinearGradAdapter, a, out, vals(dy, x, s.maskOf(t), u, v))
 }
+
+// linearBenchmarks are the projections of a block: fused q, k and v, the attention's output,
+// fused gate and up, down; then with adapters, and with a quantised weight.
+func linearBenchmarks() (list []Benchmark) {
+	dense := func(in int64, outs ...int64) linearShape {
+		s := linearShape{rows: benchTokens, in: in, dtype: abi.F32, weights: abi.F32, sums: abi.F32}
+		for _, out := range outs {
+			s.projections = append(s.projections, projection{out: out})
+		}
+		return s
+	}
+	const group = benchGroups * benchHeadWidth
+	shapes := []linearShape{dense(benchHidden, benchHidden, group, group), dense(benchHidden, benchHidden), dense(benchHidden, benchInner, benchInner), dense(benchInner, benchHidden)}
+	adapted, quantised := dense(benchHidden, benchInner, benchInner), dense(benchHidden, benchInner, benchInner)
+	adapted.mask = true
+	for i := range adapted.projections {
+		adapted.projections[i].rank = benchAdapter
+		quantised.projections[i].rank, quantised.projections[i].format = benchAdapter, op.NF4(true)
+	}
+	half := dense(benchHidden, benchInner, benchInner)
+	half.dtype, half.weights, half.compute = abi.BF16, abi.BF16, abi.BF16
+	for _, s := range append(shapes, adapted, quantised, half) {
+		products := 2 * float64(s.rows*s.width()*s.in)
+		adapters := 2 * float64(s.rows*s.rank()*(s.in+s.projections[0].out))
+		list = append(list, Benchmark{Case{"linear", s.String(), s.linear}, products + adapters},
+			Benchmark{Case{"linear_grad_input", s.String(), s.gradInput}, products + adapters})
+		if s.rank() > 0 {
+			list = append(list, Benchmark{Case{"linear_grad_adapter", s.String(), s.gradAdapter}, adapters})
+		} else {
+			list = append(list, Benchmark{Case{"linear_grad_weight", s.String(), s.gradWeight}, products})
+		}
+	}
+	return list
+}

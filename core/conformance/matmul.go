@@ -96,3 +96,8 @@ func batchCases() []Case {
 			func(t *Trial) *op.Value { return of(2, 7, 3, 9)(t).Transpose(1, 2).Transpose(2, 3) }, 2, 3),
 	}
 }
+
+func matmulBenchmarks() []Benchmark {
+	p := product{m: benchTokens, n: benchInner, k: benchHidden}
+	return []Benchmark{{p.make(), 2 * float64(p.m*p.n*p.k)}}
+}

@@ -52,3 +52,7 @@ func guardCase(a op.Guard, sumsq, scale float64, growth int) Case {
 		t.Guard(a, g, t.in(abi.F32, plain, same(sumsq), 1))
 	}}
 }
+
+func normBenchmarks() []Benchmark {
+	return []Benchmark{{Case: globalNormCase("four million", func(t *Trial) []*op.Value { return vals(t.in(abi.F32, plain, t.normal, 4<<20)) })}}
+}

@@ -99,3 +99,7 @@ func (t *Trial) weight(f abi.QuantFormat, dtype abi.DType, out, in int64) *op.We
 	t.fill(w.Operands[abi.WeightCode], these(op.DynamicMap()...))
 	return w
 }
+
+func quantiseBenchmarks() []Benchmark {
+	return []Benchmark{{Case: quantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}, {Case: dequantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}}
+}

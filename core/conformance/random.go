@@ -44,3 +44,7 @@ func dropoutCase(l layout, p float64, rows, features int64) Case {
 		t.Node(abi.OpDropoutMask, a, vals(t.out(abi.U8, l, rows, (features+7)/8)), vals(d.Samples, d.Positions, d.Seed, d.Step))
 	}}
 }
+
+func randomBenchmarks() []Benchmark {
+	return []Benchmark{{Case: randomCase(plain, benchTokens, benchHidden)}, {Case: dropoutCase(plain, 0.1, benchTokens, benchHidden)}}
+}

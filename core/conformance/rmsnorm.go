@@ -88,3 +88,8 @@ func (s normShape) backward(t *Trial) {
 	t.Node(abi.OpRmsnormGrad, op.RMSNormAttr{Eps: 1e-5}, vals(t.out(s.stream, s.m, s.rows, s.width), dw),
 		vals(dy, h, t.in(abi.F32, plain, t.between(0.5, 2), s.rows), t.constant(s.weight, t.normal, s.width), residual))
 }
+
+func rmsnormBenchmarks() []Benchmark {
+	s := normShape{rows: benchTokens, width: benchHidden, residual: true, dtype: abi.F32, stream: abi.F32, weight: abi.F32}
+	return []Benchmark{{Case: Case{"rmsnorm", s.String(), s.forward}}, {Case: Case{"rmsnorm_grad", s.String(), s.backward}}}
+}

@@ -68,3 +68,9 @@ func (s ropeShape) make(t *Trial) {
 	table := t.constant(abi.F32, func(i int) float64 { return math.Pow(10000, -2*float64(i)/float64(s.rotary)) }, s.rotary/2)
 	t.Node(abi.OpRope, op.RoPE{Heads: s.rotated, RotaryDim: s.rotary, Scale: 1.25, Inverse: s.inverse}, vals(y), vals(x, positions, table))
 }
+
+func ropeBenchmarks() []Benchmark {
+	s := ropeShape{rows: benchTokens, heads: benchHeads + 2*benchGroups, width: benchHeadWidth, rotated: benchHeads + benchGroups, rotary: benchHeadWidth,
+		farthest: benchLength, from: abi.F32, to: abi.F32}
+	return []Benchmark{{Case: Case{"rope", s.String(), s.make}}}
+}

@@ -97,7 +97,7 @@ func (s *Suite) Run(dev *plugin.Device) (*Report, error) {
 		res.Seconds = time.Since(began).Seconds()
 		report.Results = append(report.Results, res)
 	}
-	return report, r.release()
+	return report, errors.Join(r.release(), r.queue.Close())
 }
 
 // runCase judges one case: natively where the device claims it, else composed.
@@ -119,26 +119,13 @@ func (s *Suite) runCase(r *runner, c Case) Result {
 		res.Status = Unsupported
 		res.Reason = "not claimed; its composition was judged instead"
 	}
-	if err := s.lower(r, g); err != nil {
+	if err := r.lower(g, s.options.Compose); err != nil {
 		return res.failed(err)
 	}
 	if err := s.try(r, w, g, &res); err != nil {
 		return res.failed(err)
 	}
 	return res
-}
-
-func (s *Suite) lower(r *runner, g *op.Graph) error {
-	var failed error
-	program.Lower(g, func(n *op.Node) bool {
-		if s.options.Compose && op.MustLookup(n.Op).Tier > 0 {
-			return false
-		}
-		ok, err := r.claims(n)
-		failed = errors.Join(failed, err)
-		return ok
-	})
-	return failed
 }
 
 // try runs a lowered graph in every way the border offers and judges each result.

@@ -42,6 +42,25 @@ func (r *runner) begin() (err error) {
 	return err
 }
 
+// end gives everything of the runner back.
+func (r *runner) end() error {
+	return errors.Join(r.timeline.Close(), r.release(), r.queue.Close())
+}
+
+// lower replaces what the device does not claim, or every fused op, by its composition.
+func (r *runner) lower(g *op.Graph, compose bool) error {
+	var failed error
+	program.Lower(g, func(n *op.Node) bool {
+		if compose && op.MustLookup(n.Op).Tier > 0 {
+			return false
+		}
+		ok, err := r.claims(n)
+		failed = errors.Join(failed, err)
+		return ok
+	})
+	return failed
+}
+
 // reserve obtains buffers of at least so many bytes.
 func (r *runner) reserve(n int) error {
 	if r.memory != nil && r.memory.Size() >= uint64(n) {

@@ -57,3 +57,7 @@ func swigluGradCase(dtype abi.DType, l, m layout, rows, width int64) Case {
 		t.Node(abi.OpSwigluGrad, nil, vals(t.out(dtype, m, rows, width), t.out(dtype, m, rows, width)), in)
 	}}
 }
+
+func swigluBenchmarks() []Benchmark {
+	return []Benchmark{{Case: swigluCase(abi.F32, plain, plain, benchTokens, benchInner)}, {Case: swigluGradCase(abi.F32, plain, plain, benchTokens, benchInner)}}
+}
