@@ -21,10 +21,10 @@ type Source interface {
 // chunk is how much of a tensor is in host memory at a time, in elements.
 const chunk = 1 << 20
 
-// Load streams the base weights into their states, tensor by tensor: dense ones in their
+// load streams the base weights into their states, tensor by tensor: dense ones in their
 // dtype, quantised ones through the quantiser, never a second copy of the model. A
 // value that is not finite is refused.
-func (e *Engine) Load(src Source) error {
+func (e *Engine) load(src Source) error {
 	for _, spec := range e.Net.Model.Specs() {
 		var err error
 		if w := e.Net.matrices[spec.Name]; w != nil && w.Format.Format != abi.FormatDense {
@@ -55,9 +55,8 @@ type quantiser struct {
 	program *session.Program
 }
 
-// PlanLoad compiles, on trial, what Load will run, so that the arena is large enough.
-// Call it before the session allocates.
-func (e *Engine) PlanLoad(src Source) error {
+// planLoad compiles, on trial, what load will run, so that the arena is large enough.
+func (e *Engine) planLoad(src Source) error {
 	seen := map[loadKey]bool{}
 	for _, w := range e.Net.matrices {
 		key := loadKey{w.Out, w.In, src.DType(w.Name)}
@@ -78,8 +77,11 @@ func (e *Engine) quantiser(w *op.Weight, dtype abi.DType) (*quantiser, error) {
 	q := &quantiser{src: b.Fixed(w.Name+".dense", dtype, w.Out, w.In)}
 	b.Quantise(w, q.src)
 	var err error
-	q.program, err = e.Session.Compile(b.Graph, nil, nil)
-	return q, err
+	if q.program, err = e.Session.CompileOnce(b.Graph); err != nil {
+		return nil, err
+	}
+	e.arenas.took(phaseLoad, q.program)
+	return q, nil
 }
 
 func (e *Engine) quantise(src Source, w *op.Weight) error {

@@ -84,7 +84,9 @@ typedef struct trainer_quant_format {
  *    the 256-entry signed dynamic map `code` f32 [256], scale_scale f32
  *    [ceil(blocks/nested_group)], scale_zero f32 [1]; absmax = code[scale] *
  *    scale_scale[block / nested_group] + scale_zero.
- *    Value = NF4[data code] * absmax.
+ *    Value = NF4[data code] * absmax. Quantising takes nearest codes, ties the lower one,
+ *    in f32; a nested scale's x = (absmax - scale_zero) / scale_scale is first put on the
+ *    grid floor((x + 1) * 32767.5 + 0.5) * (2 / 65535) - 1, as bitsandbytes does.
  *  A shape [out, in] of a quantised weight stands in trainer_projection. */
 #define TRAINER_WEIGHT_DATA 0u
 #define TRAINER_WEIGHT_SCALE 1u

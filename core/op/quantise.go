@@ -172,7 +172,7 @@ func composeQuantise(b *Builder, n *Node) {
 	if a.Format.NestedGroup > 0 {
 		absmax = b.temp(absmax.Shape...)
 	}
-	codes := b.blockCodes(flat, absmax, b.table(NF4Values[:]), a.Format.Group)
+	codes := b.blockCodes(flat, absmax, b.table(NF4Values[:]), a.Format.Group, func(x *Value) *Value { return x })
 	b.Pack(n.Out[abi.WeightData], codes, 4, 0)
 	if a.Format.NestedGroup > 0 {
 		b.quantiseScales(n.Out, absmax, a.Format.NestedGroup)
@@ -184,20 +184,28 @@ func (b *Builder) quantiseScales(out []*Value, absmax *Value, group uint32) {
 	mean, code := out[abi.WeightScaleZero], out[abi.WeightCode]
 	b.Binary(abi.BinaryDiv, mean, b.reduce(abi.ReduceSum, absmax, 0), b.scalar(float64(absmax.Count())))
 	b.fillEach(code, DynamicMap())
-	codes := b.blockCodes(b.minus(absmax, mean), out[abi.WeightScaleScale], code.Split(0, 256, 1), group)
+	codes := b.blockCodes(b.minus(absmax, mean), out[abi.WeightScaleScale], code.Split(0, 256, 1), group, b.dynamicGrid)
 	b.Cast(out[abi.WeightScale], codes)
 }
 
+// dynamicGrid is x in [-1, 1] on the grid of 65,536 even steps on which bitsandbytes looks
+// codes of the dynamic map up. Every step rounds by itself.
+func (b *Builder) dynamicGrid(x *Value) *Value {
+	scaled := b.affine(b.affine(x, 1, 1), 32767.5, 0)
+	step := b.apply(abi.UnaryFloor, b.affine(scaled, 1, 0.5))
+	return b.affine(b.affine(step, 2.0/65535, 0), 1, -1)
+}
+
 // blockCodes is i32 [n], the index in table [m,1], ascending, of the value nearest to each
-// x [n] / absmax; it emits absmax [blocks], the largest magnitude of each block.
-func (b *Builder) blockCodes(x, absmax, table *Value, group uint32) *Value {
+// x [n] / absmax on a grid; it emits absmax [blocks], the largest magnitude of each block.
+func (b *Builder) blockCodes(x, absmax, table *Value, group uint32, grid func(*Value) *Value) *Value {
 	last := table.Shape[0] - 1
 	between := b.affine(b.plus(table.Slice(0, 0, last), table.Slice(0, 1, last+1)), 0.5, 0)
 	codes := b.Fixed("codes", abi.I32, x.Count())
 	for _, s := range blocksOf(x.Count(), group) {
 		most := s.scale(absmax)
 		b.Reduce(abi.ReduceMax, most, b.apply(abi.UnaryAbs, s.of(x)))
-		ratio := b.over(s.of(x), b.choose(most, most, b.scalar(1)))
+		ratio := grid(b.over(s.of(x), b.choose(most, most, b.scalar(1))))
 		passed := s.of(codes)
 		b.FillInt(passed, 0)
 		for i := range last {
