@@ -88,6 +88,9 @@ func (e *Engine) RecomputeName() string {
 
 // fits compiles the largest shapes on trial and compares the plan with the limit.
 func (e *Engine) fits() error {
+	if err := e.withinLimit(); err != nil {
+		return err // the states alone
+	}
 	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
 	defer func() {
 		e.Session.Reset(mark)
@@ -100,6 +103,11 @@ func (e *Engine) fits() error {
 	if err := e.compileShapes(largest); err != nil {
 		return err
 	}
+	return e.withinLimit()
+}
+
+// withinLimit compares what is planned so far with the limit.
+func (e *Engine) withinLimit() error {
 	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit
 	if limit > 0 && need > limit {
 		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),

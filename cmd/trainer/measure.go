@@ -66,8 +66,8 @@ func tooLarge(err error) bool {
 // that makes it fit.
 func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, error) {
 	limit := w.limit()
-	change := w.smallestChange(limit)
-	w.job.Config.MemoryLimit, w.job.Config.Recompute = config.Bytes(unlimited), "block"
+	change := w.smallestChange()
+	w.unlimited, w.job.Config.Recompute = true, "block"
 	if err := w.prepare(uses); err != nil {
 		return PlanReport{}, err
 	}
@@ -76,16 +76,12 @@ func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, er
 	return report, nil
 }
 
-// unlimited is more memory than any plan takes.
-const unlimited = 1 << 60
-
 // smallestChange names the first of a few changes, from the mildest on, with which the run
 // fits.
-func (w *workshop) smallestChange(limit int64) string {
+func (w *workshop) smallestChange() string {
 	for _, ch := range changes(w.job.Config) {
 		job := w.job
 		job.Config = ch.config
-		job.Config.MemoryLimit = config.Bytes(limit)
 		other := &workshop{job: job, model: w.model, source: w.source}
 		var err error
 		if err = other.prepare(other.fullRows()); err == nil {
