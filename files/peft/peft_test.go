@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/fault"
-	"trainer/files/internal/smalldisk"
+	"trainer/internal/smalldisk"
 	"trainer/files/jsonstrict"
 	"trainer/files/safetensors"
 )
