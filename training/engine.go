@@ -84,7 +84,14 @@ func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine
 			return nil, err
 		}
 	}
-	return e, e.compileShapes(uses)
+	if err := e.compileShapes(uses); err != nil {
+		return nil, err
+	}
+	e.limitPlans()
+	if err := e.withinLimit(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // training tells whether weights will be trained.

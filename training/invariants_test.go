@@ -141,6 +141,6 @@ func TestRunThatStaysBrokenEnds(t *testing.T) {
 	require.Equal(t, int(fault.Usage), fault.ExitCode(err))
 	require.Len(t, seen.steps, 4, "one that trained, three that did not")
 	for name, values := range trainedValues(t, e) {
-		require.NoError(t, checkFinite(name, values, 0))
+		require.NoError(t, checkFinite("", name, values, 0))
 	}
 }

@@ -15,6 +15,7 @@ import (
 // the model's specs say, checked before. ReadAt fills dst from byte offset on.
 type Source interface {
 	DType(name string) abi.DType
+	Path(name string) string // the file a person knows it by
 	ReadAt(name string, dst []byte, offset int64) error
 }
 
@@ -112,7 +113,7 @@ func (e *Engine) copy(src Source, name string, p *session.Program, v *op.Value) 
 			return err
 		}
 		decode(values[:n], raw, from)
-		if err := checkFinite(name, values[:n], at); err != nil {
+		if err := checkFinite(src.Path(name), name, values[:n], at); err != nil {
 			return err
 		}
 		if err := e.Session.Write(p, v, at*int64(to.Size()), encode(out[:0], values[:n], to)); err != nil {
@@ -122,11 +123,12 @@ func (e *Engine) copy(src Source, name string, p *session.Program, v *op.Value) 
 	return nil
 }
 
-func checkFinite(name string, values []float32, at int64) error {
+// checkFinite refuses values of a tensor, from element at on, that are not finite.
+func checkFinite(path, name string, values []float32, at int64) error {
 	for i, x := range values {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return &fault.Error{Kind: fault.Files, Where: "weight " + name, Field: fmt.Sprintf("element %d", at+int64(i)), Found: fmt.Sprint(x),
-				Want: "a finite number", Remedy: "the checkpoint is damaged: fetch the model again"}
+			return &fault.Error{Kind: fault.Files, Where: path, Field: fmt.Sprintf("tensor %q: element %d", name, at+int64(i)), Found: fmt.Sprint(x),
+				Want: "a finite number", Remedy: "the file is damaged: fetch or write it again"}
 		}
 	}
 	return nil

@@ -82,6 +82,22 @@ func TestAutoRecomputeKeepsToTheLimit(t *testing.T) {
 	require.Equal(t, int(fault.Memory), fault.ExitCode(err))
 }
 
+// Rows of many lengths make many programs; what the backend keeps of them gives way.
+func TestManyLengthsKeepToTheLimit(t *testing.T) {
+	tr := newTrial("qlora")
+	tr.Grain, tr.Batch, tr.Recompute, tr.eval = 1, 1, "auto", madeUpRows(12, 320)
+	e, err := tr.plan(t)
+	require.NoError(t, err)
+	m := e.Session.Memory()
+	require.Greater(t, m.Plans, int64(0))
+	limit := m.Total() - m.Plans/2
+	tr.MemoryLimit, tr.options.MemoryLimit = limit, uint64(limit)
+	e, losses := tr.run(t)
+	require.Len(t, losses, 12)
+	require.Equal(t, "none", e.RecomputeName())
+	require.LessOrEqual(t, e.Session.Memory().Total(), limit)
+}
+
 // Whatever the number of labelled rows, no program needs more than was planned.
 func TestEveryBucketOfLabelsWasPlanned(t *testing.T) {
 	for _, method := range []string{"full", "qlora"} {

@@ -106,6 +106,15 @@ func (e *Engine) fits() error {
 	return e.withinLimit()
 }
 
+// limitPlans gives the backend's plans of lists what the limit leaves. The largest shapes'
+// fit, and every list runs without one too.
+func (e *Engine) limitPlans() {
+	m := e.Session.Memory()
+	if over := m.Total() - e.Settings.MemoryLimit; e.Settings.MemoryLimit > 0 && over > 0 {
+		e.Session.LimitPlans(max(0, m.Plans-over))
+	}
+}
+
 // withinLimit compares what is planned so far with the limit.
 func (e *Engine) withinLimit() error {
 	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit

@@ -47,6 +47,7 @@ type Session struct {
 	serial    uint64
 	workspace int64
 	planSizes []int64 // of every list compiled
+	planLimit int64   // bytes that plans may take
 	allocated *Mark   // what Allocate obtained memory for; nil before
 	plans     []*part // with a plan, least recently used first
 	planned   int64   // bytes that plans take now
@@ -78,7 +79,7 @@ func Open(device *plugin.Device, paramsBytes int) (*Session, error) {
 // Dry is a session without a device, which can plan and nothing else. Every op counts as
 // native; workspaces and plans of a backend are not known and count nothing.
 func Dry(paramsBytes int) *Session {
-	return &Session{align: 256, largest: math.MaxInt64, params: uint32(paramsBytes),
+	return &Session{align: 256, largest: math.MaxInt64, planLimit: math.MaxInt64, params: uint32(paramsBytes),
 		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
 		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}
 }
@@ -162,8 +163,11 @@ func (s *Session) planBytes() (bytes int64) {
 	for _, n := range sizes[max(0, len(sizes)-plansKept):] {
 		bytes += n
 	}
-	return bytes
+	return min(bytes, s.planLimit)
 }
+
+// LimitPlans holds plans to so many bytes; lists that find no room run without one.
+func (s *Session) LimitPlans(bytes int64) { s.planLimit = bytes }
 
 // Allocate obtains the planned memory.
 func (s *Session) Allocate() error {

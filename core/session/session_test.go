@@ -187,6 +187,16 @@ func TestPlansKeepToWhatWasPlanned(t *testing.T) {
 	}
 	require.NotNil(t, p.parts[0].plan)
 	require.Nil(t, late.parts[0].plan)
+	// Nor is any where the limit leaves no room.
+	none := openSession(t)
+	p = compile(t, none, small.graph)
+	none.LimitPlans(0)
+	require.NoError(t, none.Allocate())
+	for range 3 {
+		small.requireRun(t, none, p, 1, 2, 2)
+	}
+	require.Zero(t, none.Memory().Plans)
+	require.Nil(t, p.parts[0].plan)
 	used, _, err := s.Stats()
 	require.NoError(t, err)
 	require.LessOrEqual(t, used, s.Memory().Total())

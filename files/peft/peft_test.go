@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/fault"
-	"trainer/internal/smalldisk"
 	"trainer/files/jsonstrict"
 	"trainer/files/safetensors"
+	"trainer/internal/smalldisk"
 )
 
 const steps = "../../testdata/oracles/steps/"
