@@ -84,7 +84,14 @@ func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine
 			return nil, err
 		}
 	}
-	return e, e.compileShapes(uses)
+	if err := e.compileShapes(uses); err != nil {
+		return nil, err
+	}
+	e.limitPlans()
+	if err := e.withinLimit(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // training tells whether weights will be trained.
@@ -188,11 +195,21 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	e.arenas.took(map[bool]string{true: phaseTrain, false: phaseEvaluate}[sh.training], c.program)
-	if _, err := e.head(c, sh.batch*sh.seq); err != nil {
-		return nil, err
+	for rows := int64(1); rows <= c.rows(); rows = bucket(rows, c.rows()) + 1 {
+		if _, err := e.head(c, rows); err != nil {
+			return nil, err
+		}
 	}
 	e.bodies[sh] = c
 	return c, nil
+}
+
+func (c *compiledBody) rows() int64 { return c.Hidden.Shape[0] }
+
+// bucket is what so many labelled rows out of total are rounded up to: at most sixteen
+// sizes occur.
+func bucket(labelled, total int64) int64 {
+	return min(round(max(labelled, 1), max(16, round(total/16, 16))), total)
 }
 
 // headScratch is the arena the head needs when every row is labelled.
@@ -217,8 +234,7 @@ func (e *Engine) headScratch(sh shape) (int64, error) {
 
 // head returns the compiled head for at least rows labelled rows of a body.
 func (e *Engine) head(c *compiledBody, rows int64) (*compiledHead, error) {
-	total := c.Hidden.Shape[0]
-	rows = min(round(max(rows, 1), max(16, round(total/16, 16))), total)
+	rows = bucket(rows, c.rows())
 	if h := c.heads[rows]; h != nil {
 		return h, nil
 	}

@@ -82,7 +82,7 @@ func paddedLength(examples []data.Example, grain int64) int64 {
 	return round(int64(most), grain)
 }
 
-// maxSkipped is how many steps in a row may have a gradient that is not finite.
+// maxSkipped is how many gradients in a row that are not finite end a run.
 const maxSkipped = 3
 
 // Train runs the loop: evaluation, steps, evaluation. When ctx is cancelled it finishes
@@ -173,7 +173,7 @@ func (r *runner) watch(result StepResult) error {
 		r.skipped = 0
 		return nil
 	}
-	if r.skipped++; r.skipped <= maxSkipped {
+	if r.skipped++; r.skipped < maxSkipped {
 		return nil
 	}
 	return &fault.Error{Kind: fault.Usage, Where: fmt.Sprintf("step %d", r.out.Steps), Found: fmt.Sprintf("a gradient norm of %v for %d steps in a row", result.GradNorm, r.skipped),

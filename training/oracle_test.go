@@ -40,9 +40,14 @@ func backendFile(t *testing.T) string {
 
 func openSession(t *testing.T) *session.Session {
 	t.Helper()
+	return openSessionWith(t, plugin.DeviceOptions{})
+}
+
+func openSessionWith(t *testing.T, options plugin.DeviceOptions) *session.Session {
+	t.Helper()
 	backend, err := plugin.Load("cpu", backendFile(t))
 	require.NoError(t, err)
-	device, err := backend.OpenDevice(0, plugin.DeviceOptions{})
+	device, err := backend.OpenDevice(0, options)
 	require.NoError(t, err)
 	s, err := session.Open(device, ParamsBytes)
 	require.NoError(t, err)

@@ -25,9 +25,10 @@ type workshop struct {
 	tok     *tokenizer.Tokenizer // nil for a shape without files
 	weights *safetensors.Folder  // nil likewise
 	source  training.Source      // nil likewise
-	anySize bool                 // plan beyond every limit
 	net     *training.Network
 	engine  *training.Engine
+
+	unlimited bool // plan as if the device had any amount of memory
 }
 
 // openWorkshop opens the files of a job's model. Close it.
@@ -108,11 +109,11 @@ func (w *workshop) session() (*session.Session, error) {
 // limit is how many bytes the run may take on the device; 0 = not known. A choice that
 // must be the same again does not depend on what happens to be free.
 func (w *workshop) limit() int64 {
-	c := w.job.Config
-	limit := int64(c.MemoryLimit)
-	if w.anySize {
+	if w.unlimited {
 		return 0
 	}
+	c := w.job.Config
+	limit := int64(c.MemoryLimit)
 	if !w.job.Device.Found() {
 		return limit
 	}
