@@ -32,6 +32,7 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 		weight float64
 	}
 	var queue []pending
+	var last *session.Ticket // the run that holds the update
 	for _, b := range batches {
 		scale := 1 / float64(r.Labelled)
 		if !e.Settings.PerToken {
@@ -41,11 +42,13 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 		if err != nil {
 			return r, err
 		}
-		queue = append(queue, pending{t, loss, scale})
+		queue, last = append(queue, pending{t, loss, scale}), t
 	}
-	last, err := e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}})
-	if err != nil {
-		return r, err
+	if !e.fused() {
+		var err error
+		if last, err = e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}}); err != nil {
+			return r, err
+		}
 	}
 	for _, p := range queue {
 		out, err := p.ticket.Wait()
@@ -58,8 +61,8 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 	if err != nil {
 		return r, err
 	}
-	r.GradNorm = float32At(out[e.update.Norm])
-	r.Skipped = binary.LittleEndian.Uint32(out[e.update.Skip]) != 0
+	r.GradNorm = float32At(out[e.update.norm])
+	r.Skipped = binary.LittleEndian.Uint32(out[e.update.skip]) != 0
 	return r, nil
 }
 

@@ -167,6 +167,26 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	return b.Linear(a, x, mask)
 }
 
+// accumulators map each trained state to what its gradient is added to.
+func (n *Network) accumulators() map[*op.Value]*op.Value {
+	trained := map[*op.Value]*op.Value{}
+	for _, t := range n.Trained {
+		trained[t.Value] = t.Grad
+	}
+	return trained
+}
+
+// transientGradients lets gradients live within one program only.
+func (n *Network) transientGradients() {
+	for i := range n.Trained {
+		g := n.Trained[i].Grad
+		n.Trained[i].Grad = op.NewValue(g.Name, op.Transient, g.Role, 0, g.Shape...)
+	}
+}
+
+// headGrad is the accumulator of the output matrix; nil where it is not trained.
+func (n *Network) headGrad() *op.Value { return n.accumulators()[n.Head().Dense()] }
+
 // Head is the output matrix.
 func (n *Network) Head() *op.Weight { return n.matrices[n.Model.Head()] }
 
@@ -191,7 +211,10 @@ func (n *Network) States(training bool) []*op.Value {
 			states = append(states, t.Value)
 		}
 		if training {
-			states = append(states, t.Grad, t.M1, t.M2)
+			states = append(states, t.M1, t.M2)
+			if t.Grad.Kind == op.State {
+				states = append(states, t.Grad)
+			}
 		}
 	}
 	return states

@@ -161,7 +161,7 @@ func (e *Engine) read(t *testing.T, v *op.Value) []float32 {
 func TestForwardOracles(t *testing.T) {
 	for _, name := range []string{"llama2", "llama3"} {
 		t.Run(name, func(t *testing.T) {
-			e := testModel(t, name, methods[0], LoRA{}, func(s *Settings) { s.Accumulation = 1 })
+			e := testModel(t, name, methods[0], LoRA{}, nil)
 			o := openOracle(t, "forward/"+name+".safetensors")
 			b := o.batch("")
 			checkHidden(t, e, o, b)
@@ -183,7 +183,7 @@ func TestForwardOracles(t *testing.T) {
 // the purpose.
 func checkHidden(t *testing.T, e *Engine, o oracle, b data.Batch) {
 	t.Helper()
-	body := buildBody(e.Net, e.scalars, e.Settings.Precision, int64(b.Rows), int64(b.Seq), 0, false, nil)
+	body := buildBody(e.Net, e.scalars, e.Settings.Precision, bodySpec{batch: int64(b.Rows), seq: int64(b.Seq)})
 	nodes := body.Graph.Nodes[:len(body.Graph.Nodes)-1]
 	builder := op.Builder{Graph: &op.Graph{Nodes: nodes}}
 	layers := e.Net.Model.Layers()

@@ -13,6 +13,27 @@ import (
 // it or are its scratch.
 const Cut abi.Op = 0
 
+// Shared lists the roots that lists on both sides of a cut touch, or what runs at it.
+func Shared(g *op.Graph) map[*op.Value]bool {
+	first, shared := map[*op.Value]int{}, map[*op.Value]bool{}
+	part := 0
+	for _, n := range g.Nodes {
+		if n.Op == Cut {
+			part++
+		}
+		for _, v := range slices.Concat(n.In, n.Out) {
+			if v == nil {
+				continue
+			}
+			if at, seen := first[v.Root]; n.Op == Cut || seen && at != part {
+				shared[v.Root] = true
+			}
+			first[v.Root] = part
+		}
+	}
+	return shared
+}
+
 // Memory is where each transient root lives in the arena.
 type Memory struct {
 	Offset map[*op.Value]int64 // bytes

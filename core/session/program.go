@@ -16,6 +16,7 @@ type Program struct {
 	Outputs []*op.Value
 	memory  program.Memory
 	inner   map[*op.Value]int64 // arena offsets of an enclosing program's values
+	shared  map[*op.Value]bool  // transients that several lists touch
 	input   map[*op.Value]int64 // offsets in the inputs slot
 	output  map[*op.Value]int64
 	ends    [2]int64 // bytes of inputs and outputs, enclosing programs' included
@@ -56,6 +57,7 @@ func (s *Session) compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 	if within != nil {
 		p.inner, p.ends = within.memory.Offset, within.ends
 	}
+	p.shared = program.Shared(g)
 	p.memory = program.PlanMemory(withoutValues(g, p.inner), s.align)
 	if within != nil {
 		p.shift(within.memory.Offset[scratch])
@@ -193,9 +195,9 @@ func (s *Session) address(p *Program) func(*op.Value) program.Address {
 			return program.Address{Slot: slotOutputs, Offset: at}
 		}
 		if at, ok := p.memory.Offset[v]; ok {
-			return program.Address{Slot: slotArena, Offset: at}
+			return program.Address{Slot: slotArena, Offset: at, Shared: p.shared[v]}
 		}
-		return program.Address{Slot: slotArena, Offset: p.inner[v]}
+		return program.Address{Slot: slotArena, Offset: p.inner[v], Shared: true}
 	}
 }
 
