@@ -154,7 +154,7 @@ func (e *Engine) read(t *testing.T, v *op.Value) []float32 {
 }
 
 func TestForwardOracles(t *testing.T) {
-	for _, name := range []string{"llama2", "llama3"} {
+	for _, name := range []string{"llama2", "llama3", "mistral", "qwen2", "qwen3", "phi3"} {
 		t.Run(name, func(t *testing.T) {
 			e := testModel(t, name, methods[0], LoRA{}, func(s *Settings) { s.Accumulation = 1 })
 			o := openOracle(t, "forward/"+name+".safetensors")
@@ -266,6 +266,7 @@ func TestStepOracles(t *testing.T) {
 		lossTolerance           float64
 	}{
 		{"full", "full", "fp32", 2e-5}, {"full_clip", "full", "fp32", 2e-5}, {"full_llama3", "full", "fp32", 2e-5},
+		{"full_mistral", "full", "fp32", 2e-5}, {"full_qwen2", "full", "fp32", 2e-5}, {"full_qwen3", "full", "fp32", 2e-5},
 		{"lora", "lora", "fp32", 2e-5}, {"qlora", "qlora", "fp32", 2e-5},
 		{"full_bf16_autocast", "full", "bf16_autocast", 1e-3},
 		{"unequal_token", "full", "fp32", 2e-5}, {"unequal_micro_batch", "full", "fp32", 2e-5},
