@@ -82,17 +82,15 @@ func (c *Config) readBiases(f *jsonstrict.Fields, m family) {
 
 // readWindows reads how many keys a query sees in each layer.
 func (c *Config) readWindows(f *jsonstrict.Fields, m family) {
+	if m.windows == unwindowed {
+		return
+	}
 	window := int(f.Int("sliding_window", 0, 1, maxPositions))
 	if _, stated := f.Value().Get("sliding_window"); !stated { // null says that there is none
 		window = m.absent.window
 	}
-	var isWindowed func(layer int) bool
-	switch m.windows {
-	case unwindowed:
-		return
-	case oneWindow:
-		isWindowed = func(int) bool { return true }
-	case windowByLayers:
+	isWindowed := func(int) bool { return true }
+	if m.windows == windowByLayers {
 		if !f.Bool("use_sliding_window", false) {
 			window = 0
 		}
