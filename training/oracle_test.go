@@ -136,7 +136,7 @@ func testModel(t *testing.T, name string, method Method, lora LoRA, change func(
 	weights, err := safetensors.OpenFolder(folder)
 	require.NoError(t, err)
 	t.Cleanup(func() { weights.Close() })
-	uses := Uses{Source: NewSource(weights), Train: []int64{32}, Evaluate: []int64{32}}
+	uses := Uses{Source: NewSource(weights), Train: []int64{32}, Evaluate: []int64{32}, Generate: 32}
 	e, err := NewEngine(openSession(t), NewNetwork(llama.Model{Config: config}, method, lora), set, uses)
 	require.NoError(t, err)
 	require.NoError(t, e.Allocate())
