@@ -9,8 +9,8 @@ import (
 	"trainer/core/op"
 )
 
-// Model is a Llama, or one of its kin, as ops. Letters: T tokens, B rows, S their length, H hidden, N
-// query heads, G key and value heads, D head width, F intermediate.
+// Model is a Llama, or one of its kin, as ops. Letters: T tokens, B rows, S their length,
+// H hidden, N query heads, G key and value heads, D head width, F intermediate.
 type Model struct{ Config Config }
 
 var _ model.Model = Model{}
