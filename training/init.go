@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"trainer/core/abi"
+	"trainer/core/model"
 	"trainer/core/op"
 	"trainer/core/program"
 )
@@ -70,13 +71,15 @@ func adapterStarts(n *Network) []start {
 }
 
 // weightStarts are random base weights for benchmarks: matrices with the deviation
-// models are initialised with, norms of 1.
+// models are initialised with, norms of 1, biases of 0.
 func weightStarts(n *Network) []start {
 	const deviation = 0.02
 	var starts []start
 	for _, spec := range n.Model.Specs() {
 		w := n.matrices[spec.Name]
 		switch {
+		case spec.Part == model.Bias:
+			starts = append(starts, start{v: n.vectors[spec.Name]})
 		case w == nil:
 			starts = append(starts, start{v: n.vectors[spec.Name], fill: 1})
 		case w.Dense() != nil:

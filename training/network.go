@@ -14,7 +14,7 @@ import (
 // new row, not a new code path.
 type Method struct {
 	Name     string
-	Quantise bool // projections are stored as NF4
+	Quantise bool // projections are stored as NF4, biases not
 	Adapters bool // LoRA on the targets; else every parameter is trained
 }
 
@@ -83,7 +83,7 @@ func NewNetwork(m model.Model, method Method, lora LoRA) *Network {
 func (n *Network) declare(spec model.Spec) {
 	var v *op.Value
 	switch {
-	case spec.Part == model.Norm:
+	case spec.Part == model.Norm || spec.Part == model.Bias:
 		v = op.NewValue(spec.Name, op.Constant, op.Frozen, 0, spec.Shape...)
 		n.vectors[spec.Name] = v
 	case spec.Part == model.Projection && n.Method.Quantise:
@@ -152,7 +152,7 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	var a op.Linear
 	adapted := false
 	for _, name := range names {
-		p := op.Projection{Weight: n.matrices[name]}
+		p := op.Projection{Weight: n.matrices[name], Bias: n.vectors[moduleOf(name)+".bias"]}
 		if !n.base {
 			p.Adapter = n.adapters[name]
 		}

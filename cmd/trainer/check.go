@@ -89,6 +89,9 @@ func checkModel(c config.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if _, err := shape.Targets(c.Targets()); err != nil {
+		return "", err
+	}
 	folder, err := safetensors.OpenFolder(dir)
 	if err != nil {
 		return "", err

@@ -9,7 +9,6 @@ import (
 
 	"trainer/core/program"
 	"trainer/training"
-	"trainer/training/config"
 	"trainer/training/data"
 	"trainer/training/metrics"
 	"trainer/training/optim"
@@ -223,7 +222,9 @@ func (w *workshop) settings() training.Settings {
 	return s
 }
 
-// lora is the shape of the adapters.
-func lora(c config.Config) training.LoRA {
-	return training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, Targets: c.Targets()}
+// lora is the shape of the adapters. It refuses targets the model does not have.
+func (w *workshop) lora() (training.LoRA, error) {
+	c := w.job.Config
+	targets, err := w.model.Config.Targets(c.Targets())
+	return training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, Targets: targets}, err
 }

@@ -75,7 +75,11 @@ func (w *workshop) prepare(uses training.Uses) error {
 	if err != nil {
 		return err
 	}
-	w.net = training.NewNetwork(w.model, method, lora(w.job.Config))
+	adapters, err := w.lora()
+	if err != nil {
+		return err
+	}
+	w.net = training.NewNetwork(w.model, method, adapters)
 	s, err := w.session()
 	if err != nil {
 		return err
