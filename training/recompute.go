@@ -26,15 +26,18 @@ func (e *Engine) chooseRecompute() error {
 		}
 		return e.fits()
 	}
-	for _, p := range []program.Policy{program.KeepAll, program.Selective} {
+	uniform := func(p program.Policy) error {
 		e.Policy = slices.Repeat([]program.Policy{p}, layers)
-		if e.fits() == nil {
-			return nil
-		}
+		return e.fits()
 	}
-	e.Policy = blocks(layers, layers)
-	if err := e.fits(); err != nil {
+	if uniform(program.KeepAll) == nil {
+		return nil
+	}
+	if err := uniform(program.Block); err != nil {
 		return err
+	}
+	if uniform(program.Selective) == nil {
+		return nil
 	}
 	low, high := 0, layers // low layers in whole blocks do not fit, high do
 	for high-low > 1 {

@@ -67,7 +67,10 @@ func tooLarge(err error) bool {
 func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, error) {
 	limit := w.limit()
 	change := w.smallestChange()
-	w.unlimited, w.job.Config.Recompute = true, "block"
+	w.unlimited = true
+	if w.job.Config.Recompute == "auto" {
+		w.job.Config.Recompute = "block"
+	}
 	if err := w.prepare(uses); err != nil {
 		return PlanReport{}, err
 	}
