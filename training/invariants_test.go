@@ -15,6 +15,7 @@ import (
 	"trainer/core/program"
 	"trainer/fault"
 	"trainer/training/data"
+	"trainer/training/metrics"
 )
 
 // Dropout's random numbers belong to records and positions: neither what is recomputed
@@ -66,7 +67,7 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 	mean := 0.0
 	for _, row := range tr.rows {
 		b := e.collate([]data.Example{row}, 0)
-		loss, _, err := e.Evaluate([]data.Batch{b})
+		loss, _, err := e.Evaluate(context.Background(), []data.Batch{b})
 		require.NoError(t, err)
 		micro, mean = append(micro, b), mean+loss/4
 	}
@@ -147,6 +148,40 @@ func TestRunThatStaysBrokenEnds(t *testing.T) {
 	for name, values := range trainedValues(t, e) {
 		require.NoError(t, checkFinite("", name, values, 0))
 	}
+}
+
+// An interrupted run finishes its step, evaluates no more, and says so.
+func TestInterruptedRun(t *testing.T) {
+	tr := newTrial("lora")
+	tr.eval = tr.rows
+	for after := range 3 {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		events := &interrupter{after: after, cancel: cancel}
+		if after == 0 {
+			cancel()
+		}
+		out, err := tr.start(t).Train(ctx, tr.loop(), events)
+		require.NoError(t, err)
+		require.True(t, out.Interrupted)
+		require.Equal(t, after, out.Steps)
+		require.Len(t, events.steps, after)
+		require.Len(t, events.evals, min(after, 1))
+	}
+}
+
+// interrupter cancels a run after so many steps.
+type interrupter struct {
+	seen
+	after  int
+	cancel func()
+}
+
+func (i *interrupter) Step(m metrics.Step) error {
+	if m.Step == i.after {
+		i.cancel()
+	}
+	return i.seen.Step(m)
 }
 
 func precision(t *testing.T, name string) program.Precision {
