@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"encoding/binary"
 	"math"
 
@@ -66,10 +67,14 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 	return r, nil
 }
 
-// Evaluate is the mean loss over the labelled tokens of batches.
-func (e *Engine) Evaluate(batches []data.Batch) (loss float64, labelled int, err error) {
+// Evaluate is the mean loss over the labelled tokens of batches. It ends early, with the
+// context's error, when ctx is cancelled.
+func (e *Engine) Evaluate(ctx context.Context, batches []data.Batch) (loss float64, labelled int, err error) {
 	var sum float64
 	for _, b := range batches {
+		if err := ctx.Err(); err != nil {
+			return 0, 0, err
+		}
 		t, value, err := e.micro(b, false, e.params(0, 1, 0))
 		if err != nil {
 			return 0, 0, err

@@ -86,9 +86,9 @@ func paddedLength(examples []data.Example, grain int64) int64 {
 const maxSkipped = 3
 
 // Train runs the loop: evaluation, steps, evaluation. When ctx is cancelled it finishes
-// the step under way and returns with Interrupted set.
+// the step under way, or drops an evaluation, and returns with Interrupted set.
 func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, error) {
-	r := runner{engine: e, loop: l, events: events, total: l.Steps(int(e.Settings.Batch), e.Settings.Accumulation)}
+	r := runner{ctx: ctx, engine: e, loop: l, events: events, total: l.Steps(int(e.Settings.Batch), e.Settings.Accumulation)}
 	if err := r.evaluate(); err != nil {
 		return r.out, err
 	}
@@ -105,14 +105,14 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 			return r.out, err
 		}
 	}
-	r.out.Interrupted = ctx.Err() != nil
 	r.out.Seconds = metrics.Number(time.Since(began).Seconds() - r.evalSeconds)
 	r.out.TokensPerSecond = metrics.Number(r.rate.TokensPerSecond())
-	if !r.out.Interrupted && r.evaluatedAt != r.out.Steps {
+	if r.evaluatedAt != r.out.Steps {
 		if err := r.evaluate(); err != nil {
 			return r.out, err
 		}
 	}
+	r.out.Interrupted = ctx.Err() != nil
 	_, peak, err := e.Session.Stats()
 	r.out.MemoryPeakBytes, r.out.MemoryPlannedBytes = peak, e.Session.Memory().Total()
 	return r.out, err
@@ -120,6 +120,7 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 
 // runner is one run of the loop.
 type runner struct {
+	ctx         context.Context
 	engine      *Engine
 	loop        Loop
 	events      Events
@@ -180,14 +181,18 @@ func (r *runner) watch(result StepResult) error {
 		Want: "a finite one", Remedy: "lower --lr, or look at the data with trainer data show"}
 }
 
-// evaluate reports the loss on the evaluation set, if there is one.
+// evaluate reports the loss on the evaluation set, if there is one and the run is not
+// interrupted meanwhile.
 func (r *runner) evaluate() error {
 	r.evaluatedAt = r.out.Steps
 	if r.loop.Eval == nil {
 		return nil
 	}
 	began := time.Now()
-	loss, labelled, err := r.engine.Evaluate(r.engine.batches(r.loop.Eval, r.loop.PadID))
+	loss, labelled, err := r.engine.Evaluate(r.ctx, r.engine.batches(r.loop.Eval, r.loop.PadID))
+	if r.ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
