@@ -20,7 +20,8 @@ type Base struct {
 	Dir    string
 	Config llama.Config
 	folder *safetensors.Folder
-	raw    []byte // reused by Rows
+	shapes map[string][]int64 // of the model's tensors
+	raw    []byte             // reused by Rows
 }
 
 // OpenBase opens and checks a model folder. Errors are *fault.Error of kind Files.
@@ -37,7 +38,11 @@ func OpenBase(dir string) (*Base, error) {
 		_ = folder.Close() // only read
 		return nil, err
 	}
-	return &Base{Dir: dir, Config: config, folder: folder}, nil
+	b := &Base{Dir: dir, Config: config, folder: folder, shapes: map[string][]int64{}}
+	for _, t := range config.Tensors() {
+		b.shapes[t.Name] = t.Shape
+	}
+	return b, nil
 }
 
 // Close closes the files.
@@ -49,11 +54,11 @@ func (b *Base) dtype(tensor string) string {
 	return info.DType
 }
 
-// shape is that of a tensor; ok is false where the model has none of that name.
-func (b *Base) shape(tensor string) (shape []int64, ok bool) {
-	info, ok := b.folder.Tensor(tensor)
-	return info.Shape, ok
-}
+// dtypeNames are the dtypes of tensors as config.json names them.
+var dtypeNames = map[string]string{"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
+
+// DType is that of the model, by its embedding, as config.json names it.
+func (b *Base) DType() string { return dtypeNames[b.dtype(b.Config.Tensors()[0].Name)] }
 
 // Rows implements Source with what is stored. Values that are not finite are refused.
 func (b *Base) Rows(tensor string, first int64, dst []float32) error {

@@ -3,7 +3,6 @@ package surgery
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"trainer/fault"
 	"trainer/files/safetensors"
@@ -67,14 +66,17 @@ func writePart(base *Base, src Source, p part, put func([]byte) error) error {
 // maxHalf is the first number that F16 cannot hold.
 const maxHalf = 65520
 
-// checkFits refuses numbers that the dtype makes infinite.
+// checkFits refuses what is no finite number, or none in the dtype it is stored in.
 func checkFits(spec safetensors.Spec, values []float32) error {
-	if spec.DType != "F16" {
-		return nil
-	}
-	if i := slices.IndexFunc(values, func(x float32) bool { return x >= maxHalf || x <= -maxHalf }); i >= 0 {
-		return &fault.Error{Kind: fault.Usage, Where: "--dtype", Found: fmt.Sprintf("float16, and %g in tensor %q", values[i], spec.Name),
-			Want: "a dtype that holds it", Remedy: "choose bfloat16 or float32"}
+	for _, x := range values {
+		switch {
+		case x-x != 0:
+			return &fault.Error{Kind: fault.Files, Where: "adapter", Field: fmt.Sprintf("tensor %q", spec.Name), Found: fmt.Sprintf("%v once it is merged", x),
+				Want: "a finite number", Remedy: "name the model the adapter was trained on"}
+		case spec.DType == "F16" && (x >= maxHalf || x <= -maxHalf):
+			return &fault.Error{Kind: fault.Usage, Where: "--dtype", Found: fmt.Sprintf("float16, and %g in tensor %q", x, spec.Name),
+				Want: "a dtype that holds it", Remedy: "choose bfloat16 or float32"}
+		}
 	}
 	return nil
 }
