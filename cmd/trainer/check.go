@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 
 	"trainer/fault"
@@ -17,9 +15,6 @@ import (
 	"trainer/training/data"
 )
 
-// hubName is what a model of the Hub is called.
-var hubName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
-
 // modelFolder finds the folder of a model: the name itself, or a model of that name in the
 // local Hub cache, never on the network.
 func modelFolder(name string) (string, error) {
@@ -29,42 +24,15 @@ func modelFolder(name string) (string, error) {
 		return "", &fault.Error{Kind: fault.Files, Where: "--model_name " + name, Found: "a file", Want: "a folder with config.json"}
 	}
 	missing := &fault.Error{Kind: fault.Files, Where: "--model_name " + name, Found: "no such folder", Want: "a model folder", Remedy: "name the folder that holds config.json"}
-	cache := hubCache()
-	if !hubName.MatchString(name) || cache == "" {
+	cache := modeldir.HubCache()
+	if !modeldir.IsHubName(name) || cache == "" {
 		return "", missing
+	}
+	if snapshot, ok := modeldir.Snapshot("models", name); ok {
+		return snapshot, nil
 	}
 	missing.Found = "no such folder, and no such model in the Hub cache " + cache
-	repository := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
-	text, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
-	revision := strings.TrimSpace(string(text))
-	if err != nil || !modeldir.IsPlain(revision) {
-		return "", missing
-	}
-	snapshot := filepath.Join(repository, "snapshots", revision)
-	if info, err := os.Stat(snapshot); err != nil || !info.IsDir() {
-		return "", missing
-	}
-	return snapshot, nil
-}
-
-// hubCache is where Hugging Face tools keep models; empty where there is no home.
-func hubCache() string {
-	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir
-	}
-	home := os.Getenv("HF_HOME")
-	if home == "" {
-		cache := os.Getenv("XDG_CACHE_HOME")
-		if cache == "" {
-			user, err := os.UserHomeDir()
-			if err != nil {
-				return ""
-			}
-			cache = filepath.Join(user, ".cache")
-		}
-		home = filepath.Join(cache, "huggingface")
-	}
-	return filepath.Join(home, "hub")
+	return "", missing
 }
 
 // required refuses settings a command cannot do without.
