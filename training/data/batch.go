@@ -1,5 +1,11 @@
 package data
 
+// Part is one sample of a packed row.
+type Part struct {
+	Row    int // record number, as Example.Row
+	Length int // tokens
+}
+
 // Batch is a rectangle of rows padded on the right. Its flat slices are row by
 // row: position t of row r is at r·Seq + t.
 type Batch struct {
