@@ -177,9 +177,9 @@ func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
 	b := data.Collate(examples, pad, int(Granularity(e.Settings.Context)))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++
-		b.Samples = append(b.Samples, 0)
 		for t := range b.Seq {
 			b.IDs = append(b.IDs, pad)
+			b.Samples = append(b.Samples, 0)
 			b.Positions = append(b.Positions, int32(t))
 		}
 	}

@@ -131,6 +131,15 @@ func Check(name string, opts Options) error {
 	return err
 }
 
+// ExampleLengths are the tokens of each example, for a Sampler.
+func (d *Dataset) ExampleLengths() []int32 {
+	lengths := make([]int32, len(d.Examples))
+	for i, e := range d.Examples {
+		lengths[i] = int32(len(e.IDs))
+	}
+	return lengths
+}
+
 func (d *Dataset) add(rows []encoded, context int) {
 	s := &d.Stats
 	for _, r := range rows {

@@ -11,7 +11,7 @@ func permutation(seed uint64, n int) []int {
 	}
 	g := newPCG64(seed)
 	for i := n - 1; i > 0; i-- {
-		j := g.below(uint32(i))
+		j := g.upTo(uint32(i))
 		order[i], order[j] = order[j], order[i]
 	}
 	return order
@@ -62,16 +62,14 @@ func (g *pcg64) next32() uint32 {
 	return uint32(x)
 }
 
-// below is a number from 0 to last, inclusive, by Lemire's method.
-func (g *pcg64) below(last uint32) uint32 {
-	n := uint64(last) + 1
-	m := uint64(g.next32()) * n
-	if uint32(m) < uint32(n) {
-		for threshold := (1<<32 - n) % n; uint64(uint32(m)) < threshold; {
-			m = uint64(g.next32()) * n
+// upTo is a number from 0 to last, inclusive: the low bits of the first number that fits.
+func (g *pcg64) upTo(last uint32) uint32 {
+	mask := uint32(1)<<bits.Len32(last) - 1
+	for {
+		if x := g.next32() & mask; x <= last {
+			return x
 		}
 	}
-	return uint32(m >> 32)
 }
 
 // seedSequence is numpy.random.SeedSequence(seed).generate_state(4, uint64), O'Neill's
