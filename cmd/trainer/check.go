@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -92,25 +91,16 @@ func checkShape(name string) error {
 	return e
 }
 
-// errEnough ends the reading of a file that can be read.
-var errEnough = errors.New("enough")
-
-// checkData reads the first record of a data file, if one is named.
-func checkData(path, format string) error {
-	if path == "" {
+// checkData looks at the first record of a data set, if one is named.
+func checkData(name string, c config.Config) error {
+	if name == "" {
 		return nil
 	}
-	err := data.ReadRecords(path, dataFormat(format), 1, func(data.Record) error { return errEnough })
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
+	return data.Check(name, data.Options{Format: c.DatasetFormat, ContextLength: c.ContextLength, Seed: c.Seed})
 }
 
-// dataFormat is a dataset_format as training/data writes it.
-func dataFormat(format string) string {
-	if format == "auto" {
-		return ""
-	}
-	return format
+// dataOptions are those by which the records of a run are read; dir is the model's folder.
+func dataOptions(c config.Config, dir string) (data.Options, error) {
+	chat, err := data.LoadChat(dir)
+	return data.Options{Format: c.DatasetFormat, Samples: c.DatasetSamples, ContextLength: c.ContextLength, Seed: c.Seed, Chat: chat}, err
 }

@@ -38,7 +38,7 @@ func prepareTraining(c config.Config) (Job, error) {
 		return job, err
 	}
 	for _, path := range []string{c.Dataset, c.EvalDataset} {
-		if err := checkData(path, c.DatasetFormat); err != nil {
+		if err := checkData(path, c); err != nil {
 			return job, err
 		}
 	}

@@ -34,6 +34,18 @@ func (d *Dataset) Packed(context int) *Dataset {
 	return &packed
 }
 
+// Packing says how well a data set packs.
+type Packing struct {
+	Rows int     `json:"rows"`
+	Fill float64 `json:"fill"` // share of the rows' places that hold tokens
+}
+
+// Packing computes what Packed would give.
+func (d *Dataset) Packing(context int) *Packing {
+	rows := len(Pack(d.Examples, context))
+	return &Packing{Rows: rows, Fill: float64(d.Stats.Tokens) / float64(rows*context)}
+}
+
 // join makes one row of the examples of these indices.
 func join(examples []Example, indices []int) Example {
 	row := Example{Row: examples[indices[0]].Row}
