@@ -182,7 +182,7 @@ func TestDataShowConversation(t *testing.T) {
 	}
 	chat := write(t, filepath.Join(dir, "chat.jsonl"), `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}`)
 	args := []string{"data", "show", "--model_name", dir, "--dataset", chat}
-	refused(t, fault.Files, chat+": line 1, column 1: found a conversation, expected a model with a chat template", args...)
+	refused(t, fault.Files, chat+": line 1, column 1: found a conversation, expected a model with a chat template; use the instruct model, or put a chat_template.jinja into the model folder", args...)
 	write(t, filepath.Join(dir, "chat_template.jinja"), "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}Q:{{ m.content }}{% else %}A:{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}A:{% endif %}")
 	r := trainer(t, args...)
 	require.Equal(t, 0, r.code, r.err)

@@ -35,6 +35,7 @@ func TestLoadFollowsOracle(t *testing.T) {
 		records[o.Style] = append(records[o.Style], o.Record)
 	}
 	require.Len(t, want, 4)
+	tok := llama2(t)
 	for style, examples := range want {
 		format := map[string]string{"qna_no_ctx": "qna"}[style]
 		if format == "" {
@@ -42,7 +43,7 @@ func TestLoadFollowsOracle(t *testing.T) {
 		}
 		for _, path := range files(t, records[style]) {
 			for _, forced := range []string{"auto", format} {
-				d, err := data.Load(path, data.Options{ContextLength: 4096, Format: forced}, llama2(t))
+				d, err := data.Load(path, data.Options{ContextLength: 4096, Format: forced}, tok)
 				require.NoError(t, err, path)
 				assert.Equal(t, format, d.Format)
 				assert.Equal(t, examples, d.Examples, path)
