@@ -54,7 +54,8 @@ type Session struct {
 	scratch  *plugin.Buffer // workspace
 	staging  [ring]stage
 	next     int
-	loader   *plugin.Buffer
+	loaders  [loaders]loader
+	loading  int // the loader to be filled next
 }
 
 // Open prepares a device. paramsBytes is the size of the params block of every run.
@@ -139,7 +140,7 @@ func (m Memory) Total() int64 {
 // Memory is the plan of everything placed and compiled so far.
 func (s *Session) Memory() Memory {
 	m := Memory{Arena: s.slots[slotArena], Inputs: s.slots[slotInputs] + s.slots[slotOutputs], Workspace: s.workspace, Plans: s.planBytes()}
-	m.Staging = ring*max(s.slots[slotInputs]+s.slots[slotOutputs], s.align) + loaderBytes
+	m.Staging = ring*max(s.slots[slotInputs]+s.slots[slotOutputs], s.align) + loaders*loaderBytes
 	for _, b := range s.slots[slotState:] {
 		m.States += b
 	}
@@ -177,9 +178,13 @@ func (s *Session) Allocate() error {
 			return err
 		}
 	}
-	var err error
-	s.loader, err = s.device.Alloc(abi.MemoryStaging, loaderBytes)
-	return err
+	for i := range s.loaders {
+		var err error
+		if s.loaders[i].buffer, err = s.device.Alloc(abi.MemoryStaging, loaderBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // submit queues one list or plan and returns the timeline value it ends with.
