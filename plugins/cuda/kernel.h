@@ -14,22 +14,11 @@
 #include <stdint.h>
 
 #include "../../core/abi/trainer_backend.h"
+#include "../../native/view.h" /* struct view: data is a device address, or that of pinned host memory */
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* An operand with its device address resolved. data is NULL where the operand is absent
- * and while a list is only checked. stride is in elements. */
-struct view {
-  void *data;
-  uint32_t dtype;
-  uint32_t rank;
-  int64_t shape[TRAINER_MAX_RANK];
-  int64_t stride[TRAINER_MAX_RANK];
-  int64_t count; /* elements: product of shape; 0 where absent */
-  int present;
-};
 
 struct blas; /* cuBLASLt, opened at run time; blas.h */
 struct dnn;  /* cuDNN, opened at run time; dnn.h */
@@ -65,7 +54,8 @@ struct kernel {
    * with one sentence in text. Called once per record by list_check; data is NULL. */
   int32_t (*check)(const struct call *call, char *text, uint64_t text_bytes);
   /* Makes *prepared on the host, before the record first runs; NULL = nothing to make.
-   * Called after check, on the device's context, never under capture. */
+   * Called after check, on the device's context, never under capture. It may depend on
+   * shapes, strides, dtypes and attributes alone: records that agree in these share one. */
   int32_t (*prepare)(const struct call *call, void **prepared, char *text, uint64_t text_bytes);
   void (*discard)(void *prepared);
   /* Scratch bytes one call needs; NULL = none. Called after prepare. */
