@@ -8,12 +8,9 @@
 /* The same code for the processor and, where nvcc compiles it, for the GPU. */
 #if defined(__CUDACC__)
 #define PHILOX_FUNCTION static __host__ __device__ __forceinline__
-#else
-#define PHILOX_FUNCTION static inline
-#endif
-#if defined(__CUDA_ARCH__)
 #define PHILOX_UNROLL _Pragma("unroll")
 #else
+#define PHILOX_FUNCTION static inline
 #define PHILOX_UNROLL _Pragma("GCC unroll 10") /* so that a loop over counters vectorises */
 #endif
 
