@@ -1,6 +1,10 @@
 /* weight.cu - see weight.cuh. */
 #include "weight.cuh"
 
+#include <string.h>
+
+#include "../../../native/nf4.h"
+
 /* ---- checks ---- */
 
 static int is_float_dtype(uint32_t dtype) { return dtype == TRAINER_F32 || dtype == TRAINER_BF16 || dtype == TRAINER_F16; }
@@ -62,17 +66,13 @@ uint32_t weight_level(const trainer_op_query *query, const struct gpu *gpu) {
 
 /* ---- NF4 made dense ---- */
 
-/* The value of each code (Dettmers et al. 2023), as native/nf4.h has it. */
-static __constant__ float nf4_table[16] = {-0x1.000000p+0f, -0x1.647362p-1f, -0x1.0cd660p-1f, -0x1.946540p-2f, -0x1.23449ap-2f, -0x1.7a6a7ep-3f,
-                                           -0x1.74f0e2p-4f, 0.0f,            0x1.45f5fep-4f,  0x1.4995c6p-3f,  0x1.f809bap-3f,  0x1.5a0674p-2f,
-                                           0x1.c34970p-2f,  0x1.200f56p-1f,  0x1.722766p-1f,  0x1.000000p+0f};
-
 /* Where the operands of an NF4 weight lie. */
 struct nf4 {
   const uint8_t *codes;
   const void *scales; /* f32, or u8 codes of `map` when nested_group is not 0 */
   const float *map, *scale_scale, *scale_zero;
   uint32_t group, nested_group;
+  float value[16]; /* of each code */
 };
 
 /* absmax of a block; two roundings, as bitsandbytes has it. */
@@ -116,7 +116,7 @@ static __global__ void __launch_bounds__(THREADS) dequantise_wide(T *dst, int64_
     codes[i] = __ldg((const uint32_t *)w.codes + at);
     absmax[i] = absmax_of(&w, at <= UINT32_MAX ? (uint32_t)at / group_units : at / group_units);
   }
-  if (threadIdx.x < 16) table[threadIdx.x] = nf4_table[threadIdx.x];
+  if (threadIdx.x < 16) table[threadIdx.x] = w.value[threadIdx.x];
   __syncthreads();
 #pragma unroll
   for (int i = 0; i < UNITS; i++) {
@@ -131,7 +131,7 @@ static __global__ void __launch_bounds__(THREADS) dequantise_one(T *dst, int64_t
   int64_t n = rows * cols;
   for (int64_t at = (int64_t)blockIdx.x * THREADS + threadIdx.x; at < n; at += (int64_t)gridDim.x * THREADS) {
     int code = w.codes[at / 2] >> (at % 2 ? 0 : 4) & 15;
-    dst[at / cols * pitch + at % cols] = from_f32<T>(nf4_table[code] * absmax_of(&w, at / w.group));
+    dst[at / cols * pitch + at % cols] = from_f32<T>(w.value[code] * absmax_of(&w, at / w.group));
   }
 }
 
@@ -155,7 +155,9 @@ void dequantise(struct matrix dst, const struct view *view, const trainer_quant_
                   (const float *)view[TRAINER_WEIGHT_SCALE_SCALE].data,
                   (const float *)view[TRAINER_WEIGHT_SCALE_ZERO].data,
                   format->group,
-                  format->nested_group};
+                  format->nested_group,
+                  {}};
+  memcpy(w.value, nf4_values, sizeof w.value);
   if (dst.rows == 0 || dst.cols == 0) return;
   WITH_FLOAT(T, dst.dtype, launch<T>(dst, &w, stream));
 }
