@@ -140,6 +140,6 @@ void blends_add(struct blends *blends, struct blend job) {
 }
 
 void blends_run(struct blends *blends) {
-  if (blends->n) blend_kernel<<<(unsigned)blends->end[blends->n - 1], THREADS, 0, blends->stream>>>(*blends);
+  if (blends->n && !blends->dry) blend_kernel<<<(unsigned)blends->end[blends->n - 1], THREADS, 0, blends->stream>>>(*blends);
   blends->n = 0;
 }

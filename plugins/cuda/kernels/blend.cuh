@@ -25,6 +25,7 @@ struct blends {
   int64_t end[BLEND_MOST]; /* first block behind each */
   int wide[BLEND_MOST];    /* eight columns a thread */
   int n;
+  int dry; /* launch nothing */
   cudaStream_t stream;
 };
 
