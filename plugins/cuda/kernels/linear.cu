@@ -44,24 +44,6 @@ int linear_has_adapter(const trainer_projection *p, const struct view *a, const 
   return is_matrix(a, p->rank, p->in_features) && is_matrix(b, p->out_features, p->rank);
 }
 
-struct matrix side_of(struct pass *pass, struct blends *blends, struct matrix x, uint32_t compute) {
-  if (gemm_reads(&x, compute)) return x;
-  struct matrix side = scratch_matrix(&pass->scratch, compute, x.rows, x.cols);
-  blends_add(blends, blend_copy(side, x));
-  return side;
-}
-
-struct matrix sink_of(struct pass *pass, struct matrix x, uint32_t compute) {
-  if (gemm_writes(&x, compute)) return x;
-  return scratch_matrix(&pass->scratch, TRAINER_F32, x.rows, x.cols);
-}
-
-void sink_store(const struct pass *pass, struct matrix x, struct matrix sink) {
-  struct blends blends = pass_blends(pass);
-  if (x.data != sink.data) blends_add(&blends, blend_copy(x, sink));
-  blends_run(&blends);
-}
-
 int weights_are_readable(const struct linear *linear, struct operands weights) {
   for (uint32_t p = 0; p < linear->n; p++) {
     if (!is_dense(&linear->projections[p].format)) return 0;

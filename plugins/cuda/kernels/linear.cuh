@@ -58,15 +58,6 @@ struct operands {
 
 static inline const struct view *operand_of(struct operands operands, uint32_t p) { return operands.first + (uint64_t)p * operands.each; }
 
-/* A side of a product in the compute dtype: x itself where it can be read, else a rounded
- * copy in scratch. */
-struct matrix side_of(struct pass *pass, struct blends *blends, struct matrix x, uint32_t compute);
-
-/* Where products write what belongs in x: x itself, or f32 scratch that sink_store brings
- * to x in the end. */
-struct matrix sink_of(struct pass *pass, struct matrix x, uint32_t compute);
-void sink_store(const struct pass *pass, struct matrix x, struct matrix sink);
-
 /* 1 if all weights are dense and products can read them where they lie. */
 int weights_are_readable(const struct linear *linear, struct operands weights);
 /* Writes all weights, one below the other, to w [sum N_p, K]. Runs the blends. */

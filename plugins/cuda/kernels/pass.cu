@@ -33,6 +33,24 @@ struct blends pass_blends(const struct pass *pass) {
   return blends;
 }
 
+struct matrix side_of(struct pass *pass, struct blends *blends, struct matrix x, uint32_t compute) {
+  if (gemm_reads(&x, compute)) return x;
+  struct matrix side = scratch_matrix(&pass->scratch, compute, x.rows, x.cols);
+  blends_add(blends, blend_copy(side, x));
+  return side;
+}
+
+struct matrix sink_of(struct pass *pass, struct matrix x, uint32_t compute) {
+  if (gemm_writes(&x, compute)) return x;
+  return scratch_matrix(&pass->scratch, TRAINER_F32, x.rows, x.cols);
+}
+
+void sink_store(const struct pass *pass, struct matrix x, struct matrix sink) {
+  struct blends blends = pass_blends(pass);
+  if (x.data != sink.data) blends_add(&blends, blend_copy(x, sink));
+  blends_run(&blends);
+}
+
 int32_t pass_prepare(const struct call *call, pass_body *body, uint64_t products, void **prepared, char *text, uint64_t text_bytes) {
   struct plans *plans = (struct plans *)calloc(1, sizeof *plans);
   if (plans) plans->at = (struct gemm_plan *)calloc(products, sizeof *plans->at);

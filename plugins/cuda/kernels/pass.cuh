@@ -32,6 +32,15 @@ static inline int pass_runs(const struct pass *pass) { return pass->mode == PASS
 void pass_gemm(struct pass *pass, const struct gemm *gemm);
 struct blends pass_blends(const struct pass *pass);
 
+/* A side of a product in the compute dtype: x itself where it can be read, else a rounded
+ * copy in scratch. */
+struct matrix side_of(struct pass *pass, struct blends *blends, struct matrix x, uint32_t compute);
+
+/* Where products write what belongs in x: x itself, or f32 scratch that sink_store brings
+ * to x in the end. */
+struct matrix sink_of(struct pass *pass, struct matrix x, uint32_t compute);
+void sink_store(const struct pass *pass, struct matrix x, struct matrix sink);
+
 /* The entries of a struct kernel. products: the most the body makes. */
 int32_t pass_prepare(const struct call *call, pass_body *body, uint64_t products, void **prepared, char *text, uint64_t text_bytes);
 void pass_discard(void *prepared);
