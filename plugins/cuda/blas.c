@@ -122,6 +122,14 @@ struct blas *blas_open(char *text, uint64_t text_bytes) {
   return blas;
 }
 
+uint64_t blas_version(void) {
+  char found[256];
+  void *library = library_open(library_names, found, sizeof found);
+  size_t (*version)(void) = NULL;
+  if (library) *(void **)&version = dlsym(library, "cublasLtGetVersion");
+  return version ? version() : 0; /* the library stays loaded, as blas_open leaves it */
+}
+
 void blas_close(struct blas *blas) {
   if (!blas) return;
   if (blas->handle) blas->f.destroy(blas->handle);

@@ -35,6 +35,10 @@ struct blas_product {
 /* Scratch that a plan may ask for. NVIDIA recommends 32 MiB on Hopper. */
 #define BLAS_WORKSPACE ((uint64_t)32 << 20)
 
+/* The version of the cuBLASLt that blas_open would take, as it numbers itself, without a
+ * device; 0 if there is none. */
+uint64_t blas_version(void);
+
 /* Opens cuBLASLt for the current device. NULL: text says in one sentence what was sought
  * and where. */
 struct blas *blas_open(char *text, uint64_t text_bytes);

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "backend.h"
+#include "blas.h"
 
 #define CAPABILITY_MIN 80
 
@@ -60,8 +61,12 @@ static void write_uuid(char *text, size_t bytes, const cudaUUID_t *uuid) {
   }
 }
 
+/* The code path: "sm_90, cuBLASLt 13.1". */
 static void write_isa(char *text, size_t bytes, const struct cudaDeviceProp *properties) {
-  snprintf(text, bytes, "sm_%d%d", properties->major, properties->minor);
+  uint64_t blas = blas_version();
+  size_t at = (size_t)snprintf(text, bytes, "sm_%d%d", properties->major, properties->minor);
+  if (blas) snprintf(text + at, bytes - at, ", cuBLASLt %u.%u", (unsigned)(blas / 10000), (unsigned)(blas / 100 % 100));
+  else snprintf(text + at, bytes - at, ", no cuBLASLt");
 }
 
 int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_error *error) {
@@ -98,6 +103,7 @@ int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_erro
 static void device_release(struct object *object) {
   struct device *device = (struct device *)object;
   prepared_free_all(device);
+  blas_close(device->gpu.blas);
   params_free_all(device);
   if (device->stream) (void)cudaStreamDestroy(device->stream);
   timelines_destroy(&device->timelines);
@@ -139,6 +145,8 @@ static int32_t device_start(struct device *device, trainer_error *error) {
                         device->gpu.capability, device->gpu.capability);
   }
   if (code) return cuda_fail(device, code, "loading the kernels", error);
+  char missing[512]; /* isa of device_info says what is missing */
+  device->gpu.blas = blas_open(missing, sizeof missing);
   return TRAINER_OK;
 }
 

@@ -16,10 +16,18 @@
   X(kernel_reduce) \
   X(kernel_gather) \
   X(kernel_scatter_add) \
+  X(kernel_matmul) \
   X(kernel_random) \
   X(kernel_unpack) \
   X(kernel_pack) \
-  X(kernel_iota)
+  X(kernel_iota) \
+  X(kernel_quantise) \
+  X(kernel_dequantise) \
+  X(kernel_linear) \
+  X(kernel_linear_grad_input) \
+  X(kernel_linear_grad_weight) \
+  X(kernel_linear_grad_adapter) \
+  X(kernel_linear_cross_entropy)
 /* clang-format on */
 
 #ifdef __cplusplus
