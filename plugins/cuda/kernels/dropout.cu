@@ -7,6 +7,7 @@
 namespace {
 
 constexpr int THREADS = 256;
+
 struct mask_site {
   uint8_t *mask;
   int64_t pitch; /* bytes from row to row */

@@ -4,6 +4,7 @@
 namespace {
 
 constexpr int THREADS = 256;
+
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
 /* out[0] = y from in = gate, up. */
