@@ -23,7 +23,7 @@ struct backward {
   }
 };
 
-/* Outputs first, then inputs. */
+/* Outputs first, then inputs. An absent output has no data and looks like an input. */
 template <int N> struct operands {
   layout<N> at;
   void *data[N];
@@ -50,7 +50,8 @@ template <typename OP, typename T> __global__ void __launch_bounds__(THREADS) ve
       for (int k = 0; k < OP::OUTPUTS; k++) x[k].v[e] = from_f32<T>(out[k]);
     }
 #pragma unroll
-    for (int k = 0; k < OP::OUTPUTS; k++) store_vec<T, WIDTH>((T *)o.data[k] + row * o.at.stride[k][0] + column, x[k]);
+    for (int k = 0; k < OP::OUTPUTS; k++)
+      if (o.data[k]) store_vec<T, WIDTH>((T *)o.data[k] + row * o.at.stride[k][0] + column, x[k]);
   }
 }
 
@@ -62,7 +63,8 @@ template <typename OP> __global__ void __launch_bounds__(THREADS) element_kernel
     for (int k = 0; k < OP::INPUTS; k++) in[k] = load_value(o.data[OP::OUTPUTS + k], o.dtype[OP::OUTPUTS + k], o.at.offset(OP::OUTPUTS + k, i));
     OP::apply(out, in);
 #pragma unroll
-    for (int k = 0; k < OP::OUTPUTS; k++) store_value(o.data[k], o.dtype[k], o.at.offset(k, i), out[k]);
+    for (int k = 0; k < OP::OUTPUTS; k++)
+      if (o.data[k]) store_value(o.data[k], o.dtype[k], o.at.offset(k, i), out[k]);
   }
 }
 
@@ -78,8 +80,9 @@ template <typename OP> int32_t run(const struct call *call, char *text, uint64_t
   const struct view *views[N];
   operands<N> o;
   for (int k = 0; k < N; k++) {
-    views[k] = k < OP::OUTPUTS ? &call->out[k] : &call->in[k - OP::OUTPUTS];
-    o.data[k] = views[k]->data;
+    const struct view *view = k < OP::OUTPUTS ? &call->out[k] : &call->in[k - OP::OUTPUTS];
+    views[k] = view->present ? view : &call->in[0];
+    o.data[k] = view->present ? view->data : nullptr;
     o.dtype[k] = views[k]->dtype;
   }
   o.at = layout_of<N>(views, views[0]->rank);
@@ -96,7 +99,8 @@ template <typename OP> int32_t check(const struct call *call, char *text, uint64
     return refuse(text, bytes, TRAINER_INVALID, "swiglu has another number of operands");
   for (int k = 0; k < OP::OUTPUTS + OP::INPUTS; k++) {
     const struct view *view = k < OP::OUTPUTS ? &call->out[k] : &call->in[k - OP::OUTPUTS];
-    if (!same_shape(&call->out[0], view)) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
+    if (k < OP::OUTPUTS && OP::OUTPUTS > 1 && !view->present) continue; /* dgate or dup is not wanted */
+    if (!same_shape(&call->in[0], view)) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
     if (!is_float(view)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "operands of swiglu must be floats");
   }
   return TRAINER_OK;
