@@ -22,22 +22,33 @@ static inline void meter_init(struct meter *meter, uint64_t limit) {
 static inline int meter_add(struct meter *meter, uint64_t bytes) {
   pthread_mutex_lock(&meter->lock);
   int fits = bytes <= meter->limit && meter->used <= meter->limit - bytes;
-  if (fits) {
-    meter->used += bytes;
-    if (meter->used > meter->peak) meter->peak = meter->used;
-  }
+  if (fits) meter->used += bytes;
   pthread_mutex_unlock(&meter->lock);
   return fits;
 }
 
+/* Takes back a meter_add whose memory could not be had: the peak never sees it. */
+static inline void meter_cancel(struct meter *meter, uint64_t bytes) {
+  pthread_mutex_lock(&meter->lock);
+  meter->used -= bytes;
+  pthread_mutex_unlock(&meter->lock);
+}
+
+/* With the lock held, before `used` falls or is looked at. */
+static inline void meter_note_peak(struct meter *meter) {
+  if (meter->used > meter->peak) meter->peak = meter->used;
+}
+
 static inline void meter_remove(struct meter *meter, uint64_t bytes) {
   pthread_mutex_lock(&meter->lock);
+  meter_note_peak(meter);
   meter->used -= bytes;
   pthread_mutex_unlock(&meter->lock);
 }
 
 static inline void meter_read(struct meter *meter, uint64_t *used, uint64_t *peak) {
   pthread_mutex_lock(&meter->lock);
+  meter_note_peak(meter);
   *used = meter->used;
   *peak = meter->peak;
   pthread_mutex_unlock(&meter->lock);

@@ -20,7 +20,7 @@ static struct buffer *buffer_create(struct device *device, uint64_t bytes) {
   void *base = buffer ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
   if (base == MAP_FAILED) {
     free(buffer);
-    meter_remove(&device->meter, bytes);
+    meter_cancel(&device->meter, bytes);
     return NULL;
   }
 #if defined(MADV_HUGEPAGE)

@@ -3,6 +3,7 @@
 
 #include "backend.h"
 #include "blas.h"
+#include "dnn.h"
 
 #define CAPABILITY_MIN 80
 
@@ -61,12 +62,14 @@ static void write_uuid(char *text, size_t bytes, const cudaUUID_t *uuid) {
   }
 }
 
-/* The code path: "sm_90, cuBLASLt 13.1". */
+/* The code path: "sm_90, cuBLASLt 13.1, cuDNN 9.14". */
 static void write_isa(char *text, size_t bytes, const struct cudaDeviceProp *properties) {
-  uint64_t blas = blas_version();
-  size_t at = (size_t)snprintf(text, bytes, "sm_%d%d", properties->major, properties->minor);
-  if (blas) snprintf(text + at, bytes - at, ", cuBLASLt %u.%u", (unsigned)(blas / 10000), (unsigned)(blas / 100 % 100));
-  else snprintf(text + at, bytes - at, ", no cuBLASLt");
+  char blas[24] = "no cuBLASLt", dnn[24] = "no cuDNN";
+  uint64_t blas_is = blas_version();
+  int64_t dnn_is = dnn_version();
+  if (blas_is) snprintf(blas, sizeof blas, "cuBLASLt %u.%u", (unsigned)(blas_is / 10000 % 100), (unsigned)(blas_is / 100 % 100));
+  if (dnn_is) snprintf(dnn, sizeof dnn, "cuDNN %u.%u", (unsigned)(dnn_is / 10000 % 100), (unsigned)(dnn_is / 100 % 100));
+  snprintf(text, bytes, "sm_%d%d, %s, %s", properties->major, properties->minor, blas, dnn);
 }
 
 int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_error *error) {
@@ -103,6 +106,7 @@ int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_erro
 static void device_release(struct object *object) {
   struct device *device = (struct device *)object;
   prepared_free_all(device);
+  dnn_close(device->gpu.dnn);
   blas_close(device->gpu.blas);
   params_free_all(device);
   if (device->stream) (void)cudaStreamDestroy(device->stream);
@@ -147,6 +151,7 @@ static int32_t device_start(struct device *device, trainer_error *error) {
   if (code) return cuda_fail(device, code, "loading the kernels", error);
   char missing[512]; /* isa of device_info says what is missing */
   device->gpu.blas = blas_open(missing, sizeof missing);
+  device->gpu.dnn = dnn_open(missing, sizeof missing);
   return TRAINER_OK;
 }
 

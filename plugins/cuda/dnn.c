@@ -3,7 +3,6 @@
  * A machine may have several: of the system, of a CUDA toolkit, in Python environments. The
  * newest is wanted, but its version must be known before it is loaded, since two versions
  * do not fit into one process; it stands in the file's name or in the header beside it. */
-#define _GNU_SOURCE
 #include "dnn_api.h"
 
 #include <dlfcn.h>
@@ -223,6 +222,27 @@ struct dnn *dnn_open(char *text, uint64_t text_bytes) {
   }
   free(dnn);
   return NULL;
+}
+
+/* The version a library that is loaded says it has. */
+static int64_t version_of_library(const char *path) {
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  size_t (*version)(void) = NULL;
+  if (library) *(void **)&version = dlsym(library, "cudnnGetVersion");
+  return version ? (int64_t)version() : 0; /* it stays loaded: dnn_open will want it */
+}
+
+int64_t dnn_version(void) {
+  struct search *search = calloc(1, sizeof *search);
+  int64_t version = 0;
+  if (!search) return 0;
+  each_part(search, getenv("TRAINER_LIBRARY_PATH"), add_folder);
+  if (search->count == 0) search_machine(search);
+  qsort(search->found, (size_t)search->count, sizeof *search->found, newer_first);
+  if (search->count > 0) version = search->found[0].version;
+  if (version == 0) version = version_of_library(search->count > 0 ? search->found[0].path : LIBRARY);
+  free(search);
+  return version >= OLDEST ? version : 0;
 }
 
 void dnn_close(struct dnn *dnn) {

@@ -20,6 +20,10 @@ struct dnn_plan;
 struct dnn *dnn_open(char *text, uint64_t text_bytes);
 void dnn_close(struct dnn *dnn);
 
+/* The version of the cuDNN that dnn_open would try first, as it numbers itself, without a
+ * device; 0 if there is none. */
+int64_t dnn_version(void);
+
 /* For people: version and place. */
 void dnn_describe(const struct dnn *dnn, char *text, uint64_t text_bytes);
 

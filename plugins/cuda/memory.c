@@ -50,7 +50,7 @@ static int32_t buffer_create(struct device *device, const trainer_buffer_desc *d
     char doing[96];
     snprintf(doing, sizeof doing, "allocating a buffer of %llu bytes", (unsigned long long)bytes);
     free(buffer);
-    meter_remove(&device->meter, bytes);
+    meter_cancel(&device->meter, bytes);
     return cuda_fail(device, code, doing, error);
   }
   object_init(&buffer->object, OBJECT_BUFFER, device, buffer_release);

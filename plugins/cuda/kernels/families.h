@@ -27,7 +27,18 @@
   X(kernel_linear_grad_input) \
   X(kernel_linear_grad_weight) \
   X(kernel_linear_grad_adapter) \
-  X(kernel_linear_cross_entropy)
+  X(kernel_linear_cross_entropy) \
+  X(kernel_rmsnorm) \
+  X(kernel_rmsnorm_grad) \
+  X(kernel_rope) \
+  X(kernel_swiglu) \
+  X(kernel_swiglu_grad) \
+  X(kernel_attention) \
+  X(kernel_attention_grad) \
+  X(kernel_dropout_mask) \
+  X(kernel_adamw) \
+  X(kernel_global_norm) \
+  X(kernel_guard)
 /* clang-format on */
 
 #ifdef __cplusplus
