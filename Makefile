@@ -5,12 +5,13 @@ BUILD   := build
 SHARED  := $(abspath $(or $(TRAINER_SHARED),../shared))
 export TRAINER_SHARED := $(SHARED)
 GO      := CGO_ENABLED=0 go
+ARM_CC  ?= aarch64-linux-gnu-gcc
 RELEASE := OFF
 CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEASE=$(RELEASE)
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release native cuda-toolchain test demo lint race sanitize fuzz interop install clean tools
+.PHONY: help build release native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,10 +42,16 @@ test: build ## build, then run every test this machine can run
 	@test -d "$(SHARED)" || echo "make: $(SHARED) is absent: tests that need it are skipped and listed below"
 	@$(GO) test -json ./... | go run ./internal/tally
 
-lint: ## gofmt, vet, staticcheck
+lint: neon ## gofmt, vet, staticcheck, and whether the NEON files compile
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make: run gofmt -w on these"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+
+neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
+	@if command -v $(ARM_CC) >/dev/null; then \
+	  $(CMAKE) -B $(BUILD)/neon -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM_CC) >/dev/null && \
+	  cmake --build $(BUILD)/neon --parallel; \
+	else echo "make: $(ARM_CC) is not installed: the NEON files of the CPU backend were not compiled" >&2; fi
 
 race: build ## the tests of what runs in parallel, under the race detector
 	go test -race -short $$(go list ./... | grep -vE '/(conformance|reference|house|tally)$$')

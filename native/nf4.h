@@ -30,8 +30,16 @@ static inline int32_t nf4_encode(float x, const float between[15]) {
   return code;
 }
 
-/* The nearest code of x in an ascending map of 256 values; a tie takes the lower one. */
+/* x in [-1, 1] on the grid of 65,536 even steps on which bitsandbytes looks codes up. */
+static inline float dynamic_map_grid(float x) {
+  float step = floorf((x + 1.0f) * 32767.5f + 0.5f);
+  return step * (2.0f / 65535.0f) - 1.0f;
+}
+
+/* The code nearest to x on its grid, in an ascending map of 256 values; a tie takes the
+ * lower one. */
 static inline uint8_t dynamic_map_encode(float x, const float between[DYNAMIC_MAP_ENTRIES - 1]) {
+  x = dynamic_map_grid(x);
   int low = 0, high = DYNAMIC_MAP_ENTRIES - 1; /* the first i with x <= between[i] */
   while (low < high) {
     int middle = (low + high) / 2;

@@ -7,7 +7,6 @@ import (
 	"trainer/core/op"
 	"trainer/core/program"
 	"trainer/core/session"
-	"trainer/fault"
 )
 
 // Settings are the maths of a run, resolved.
@@ -16,8 +15,8 @@ type Settings struct {
 	Optimizer    Optimizer
 	Batch        int64  // rows of a micro-batch
 	Accumulation int    // micro-batches of a step
-	Context      int64  // longest row, padded
-	Recompute    string // auto, or a program.Policy
+	Grain        int64  // what lengths of rows are rounded up to
+	Recompute    string // auto, none, selective, block or block:LAYERS
 	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
 	Seed         uint64
 	MemoryLimit  int64 // bytes; 0 = what the device has free
@@ -37,6 +36,8 @@ type Engine struct {
 	generators map[generatorKey]*generator
 	update     Update
 	step       *session.Program // the update, compiled
+	starts     *session.Program // fills what no file fills
+	arenas     arenas
 }
 
 // shape is what a body is compiled for.
@@ -61,62 +62,104 @@ func Granularity(context int64) int64 { return max(16, (context/16+15)/16*16) }
 
 func round(n, to int64) int64 { return (n + to - 1) / to * to }
 
-// Uses is what an engine will be asked to do.
+// Uses is what an engine will be asked to do. Lengths are those of padded rows.
 type Uses struct {
-	Train    int64 // longest row to train on; 0 = no training
-	Evaluate int64 // longest row to evaluate; 0 = none
-	Generate int64 // longest text to generate, prompt included; 0 = none
+	Source   Source  // of the base weights; nil = random ones
+	Train    []int64 // lengths of rows to train on; empty = no training
+	Evaluate []int64 // lengths of rows to evaluate
+	Generate int64   // longest text to generate, prompt included; 0 = none
 }
 
-// NewEngine plans a run on an opened session: states, then every shape that may occur.
+// NewEngine plans a run on an opened session: states, then every program that may run.
 // Nothing is allocated. The error is a fault of kind Memory where the run cannot fit
-// limit bytes (0 = no limit).
-func NewEngine(s *session.Session, n *Network, set Settings, uses Uses, limit int64) (*Engine, error) {
-	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(),
-		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}}
-	p := set.Precision
+// set.MemoryLimit.
+func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine, error) {
 	if set.Accumulation > 1 {
-		p = p.Accumulating()
-		e.Settings.Precision = p
+		set.Precision = set.Precision.Accumulating()
 	}
-	if err := e.place(); err != nil {
-		return nil, err
-	}
-	if uses.Train > 0 {
-		e.update = buildUpdate(n, e.scalars, e.guarded, p, set.Optimizer)
-		var err error
-		if e.step, err = s.Compile(e.update.Graph, nil, nil); err != nil {
+	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(),
+		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}, arenas: arenas{}}
+	for _, step := range []func() error{e.place, e.compileUpdate, e.compileLoad, e.chooseRecompute} {
+		if err := step(); err != nil {
 			return nil, err
 		}
 	}
-	if err := e.chooseRecompute(limit); err != nil {
-		return nil, err
-	}
-	return e, e.compileShapes(Granularity(set.Context))
+	return e, e.compileShapes(uses)
 }
 
-// compileShapes compiles every shape up to the longest, in steps of grain.
-func (e *Engine) compileShapes(grain int64) error {
-	for _, use := range []struct {
-		longest  int64
-		training bool
-	}{{e.uses.Train, true}, {e.uses.Evaluate, false}} {
-		longest := round(use.longest, Granularity(e.Settings.Context))
-		for seq := min(grain, longest); seq > 0 && seq <= longest; seq += grain {
-			if _, err := e.body(shape{e.Settings.Batch, seq, use.training}); err != nil {
-				return err
-			}
+// training tells whether weights will be trained.
+func (e *Engine) training() bool { return len(e.uses.Train) > 0 }
+
+func (e *Engine) compileUpdate() error {
+	if !e.training() {
+		return nil
+	}
+	e.update = buildUpdate(e.Net, e.scalars, e.guarded, e.Settings.Precision, e.Settings.Optimizer)
+	var err error
+	if e.step, err = e.Session.Compile(e.update.Graph, nil, nil); err != nil {
+		return err
+	}
+	e.arenas.took(phaseUpdate, e.step)
+	return nil
+}
+
+// compileLoad compiles what fills the states; what quantises a source, on trial.
+func (e *Engine) compileLoad() error {
+	var err error
+	if e.starts, err = e.Session.CompileOnce(e.buildStarts()); err != nil {
+		return err
+	}
+	e.arenas.took(phaseLoad, e.starts)
+	if e.uses.Source == nil {
+		return nil
+	}
+	return e.planLoad(e.uses.Source)
+}
+
+// Allocate obtains the planned memory and fills every state: base weights from the
+// source or at random, adapters as they start.
+func (e *Engine) Allocate() error {
+	if err := e.Session.Allocate(); err != nil {
+		return err
+	}
+	for v, data := range e.Net.data {
+		if err := e.Session.Write(nil, v, 0, encode(nil, data, v.DType)); err != nil {
+			return err
 		}
 	}
-	if e.uses.Generate > 0 {
-		_, err := e.generator(round(e.uses.Generate, generateGrain), false)
+	if e.uses.Source != nil {
+		if err := e.load(e.uses.Source); err != nil {
+			return err
+		}
+	}
+	_, err := e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: e.starts}}})
+	if err != nil {
+		return err
+	}
+	return e.Session.Sync()
+}
+
+// compileShapes compiles every shape that uses name.
+func (e *Engine) compileShapes(uses Uses) error {
+	for _, seq := range uses.Train {
+		if _, err := e.body(shape{e.Settings.Batch, seq, true}); err != nil {
+			return err
+		}
+	}
+	for _, seq := range uses.Evaluate {
+		if _, err := e.body(shape{e.Settings.Batch, seq, false}); err != nil {
+			return err
+		}
+	}
+	if uses.Generate > 0 {
+		_, err := e.generator(round(uses.Generate, generateGrain), false)
 		return err
 	}
 	return nil
 }
 
 func (e *Engine) place() error {
-	states := e.Net.States(e.uses.Train > 0)
+	states := e.Net.States(e.training())
 	states = append(states, guardedValues(e.guarded)...)
 	for _, v := range states {
 		program.AssignValue(v, e.Settings.Precision)
@@ -127,75 +170,6 @@ func (e *Engine) place() error {
 		states = append(states, v)
 	}
 	return e.Session.Place(states)
-}
-
-// chooseRecompute takes the policy asked for, or with auto the least recompute that
-// fits: none, selective, then whole blocks in as many layers as needed.
-func (e *Engine) chooseRecompute(limit int64) error {
-	layers := e.Net.Model.Layers()
-	uniform := func(p program.Policy) []program.Policy {
-		all := make([]program.Policy, layers)
-		for i := range all {
-			all[i] = p
-		}
-		return all
-	}
-	if e.Settings.Recompute != "auto" {
-		p, err := program.ParsePolicy(e.Settings.Recompute)
-		if err != nil {
-			return err
-		}
-		e.Policy = uniform(p)
-		return e.fits(limit)
-	}
-	for _, p := range []program.Policy{program.KeepAll, program.Selective} {
-		e.Policy = uniform(p)
-		if e.fits(limit) == nil {
-			return nil
-		}
-	}
-	low, high := 0, layers // low layers in whole blocks do not fit; high may
-	e.Policy = uniform(program.Block)
-	if err := e.fits(limit); err != nil {
-		return err
-	}
-	for high-low > 1 {
-		mid := (low + high) / 2
-		e.Policy = mixed(uniform(program.Selective), mid)
-		if e.fits(limit) == nil {
-			high = mid
-		} else {
-			low = mid
-		}
-	}
-	e.Policy = mixed(uniform(program.Selective), high)
-	return nil
-}
-
-// mixed recomputes the first k layers whole: their results would be kept the longest.
-func mixed(all []program.Policy, k int) []program.Policy {
-	for i := range k {
-		all[i] = program.Block
-	}
-	return all
-}
-
-// fits compiles the largest shapes on trial and compares the plan with the limit.
-func (e *Engine) fits(limit int64) error {
-	mark := e.Session.Mark()
-	defer func() {
-		e.Session.Reset(mark)
-		clear(e.bodies)
-		clear(e.generators)
-	}()
-	if err := e.compileShapes(max(e.uses.Train, e.uses.Evaluate, 1) + Granularity(e.Settings.Context)); err != nil {
-		return err
-	}
-	if need := e.Session.Memory().Total(); limit > 0 && need > limit {
-		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),
-			Remedy: "lower --batch_size or --context_length, or raise --memory_limit"}
-	}
-	return nil
 }
 
 // body returns the compiled body of a shape.
@@ -213,6 +187,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 	if c.program, err = e.Session.Compile(c.Graph, nil, nil); err != nil {
 		return nil, err
 	}
+	e.arenas.took(map[bool]string{true: phaseTrain, false: phaseEvaluate}[sh.training], c.program)
 	if _, err := e.head(c, sh.batch*sh.seq); err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ func (e *Engine) generator(seq int64, base bool) (*generator, error) {
 	if g.program, err = e.Session.Compile(g.body.Graph, nil, nil); err != nil {
 		return nil, err
 	}
+	e.arenas.took(phaseGenerate, g.program)
 	if g.head, err = e.Session.Compile(e.buildLogits(g.body.Hidden, g), g.program, g.body.Head); err != nil {
 		return nil, err
 	}

@@ -6,40 +6,42 @@ import (
 	"trainer/core/abi"
 	"trainer/core/op"
 	"trainer/core/program"
-	"trainer/core/session"
 )
 
-// start is a program that fills one root with random numbers or a constant.
+// start fills one root with random numbers or a constant.
 type start struct {
-	v     *op.Value // state, or a weight's dense form
+	v     *op.Value // state, or nil and a weight that is quantised
 	w     *op.Weight
 	bound float64 // uniform in [-bound, bound)
 	fill  float64 // where bound is 0
 }
 
-// build emits the program. Row r of a matrix draws at position r.
-func (i start) build(s scalars, p program.Precision) *op.Graph {
-	b := op.NewBuilder()
-	dst := i.v
+// emit appends the start. Row r of a matrix draws at position r.
+func (i start) emit(b *op.Builder, s scalars) {
+	dst, name := i.v, ""
 	if i.w != nil {
-		dst = b.Fixed(i.w.Name+".dense", abi.F32, i.w.Out, i.w.In)
-	}
-	if i.bound == 0 {
-		b.FillFloat(dst, i.fill)
+		name = i.w.Name
+		dst = b.Fixed(name+".dense", abi.F32, i.w.Out, i.w.In)
 	} else {
+		name = dst.Name
+	}
+	switch {
+	case i.bound != 0:
 		rows := dst.Shape[0]
 		d := op.Draw{Samples: b.Fixed("samples", abi.I32, rows), Positions: b.Fixed("positions", abi.I32, rows), Seed: s.seed, Step: s.step}
 		b.FillInt(d.Samples, 0)
 		b.Iota(d.Positions, 0)
 		u := b.Fixed("uniform", abi.F32, dst.Shape...)
-		b.Random(u, op.SiteOf("init", dst.Name), d)
+		b.Random(u, op.SiteOf("init", name), d)
 		b.Affine(dst, u, 2*i.bound, -i.bound)
+	case dst.DType == abi.I32:
+		b.FillInt(dst, int32(i.fill))
+	default:
+		b.FillFloat(dst, i.fill)
 	}
 	if i.w != nil {
 		b.Quantise(i.w, dst)
 	}
-	program.Assign(b.Graph, p)
-	return b.Graph
 }
 
 // adapterStarts are the initial values of adapters as PEFT has them: A Kaiming uniform, B
@@ -73,41 +75,28 @@ func weightStarts(n *Network) []start {
 	return starts
 }
 
-// planStarts compiles starts on trial so that the arena is large enough; one of each
-// shape decides. Call it before the session allocates.
-func (e *Engine) planStarts(starts []start) error {
-	type key struct {
-		rows, cols int64
-		quantised  bool
-	}
-	seen := map[key]bool{}
-	for _, i := range starts {
-		k := key{quantised: i.w != nil}
-		if i.w != nil {
-			k.rows, k.cols = i.w.Out, i.w.In
-		} else {
-			k.rows, k.cols = i.v.Shape[0], i.v.Count()/i.v.Shape[0]
-		}
-		if seen[k] {
-			continue
-		}
-		seen[k] = true
-		if _, err := e.Session.Compile(i.build(e.scalars, e.Settings.Precision), nil, nil); err != nil {
-			return err
+// stateStarts are the values of what training adds to the device.
+func (e *Engine) stateStarts() []start {
+	var starts []start
+	if e.training() {
+		for _, t := range e.Net.Trained {
+			starts = append(starts, start{v: t.Grad}, start{v: t.M1}, start{v: t.M2})
 		}
 	}
-	return nil
+	g := e.guarded
+	return append(starts, start{v: g.Clip}, start{v: g.Skip}, start{v: g.Steps}, start{v: g.Norm}, start{v: g.Scale, fill: 1}, start{v: g.Growth})
 }
 
-func (e *Engine) runStarts(starts []start) error {
-	for _, i := range starts {
-		p, err := e.Session.Compile(i.build(e.scalars, e.Settings.Precision), nil, nil)
-		if err != nil {
-			return err
-		}
-		if _, err := e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: p}}}); err != nil {
-			return err
-		}
+// buildStarts is one program that fills every state that no file fills.
+func (e *Engine) buildStarts() *op.Graph {
+	starts := append(adapterStarts(e.Net), e.stateStarts()...)
+	if e.uses.Source == nil {
+		starts = append(starts, weightStarts(e.Net)...)
 	}
-	return e.Session.Sync()
+	b := op.NewBuilder()
+	for _, s := range starts {
+		s.emit(b, e.scalars)
+	}
+	program.Assign(b.Graph, e.Settings.Precision)
+	return b.Graph
 }

@@ -4,6 +4,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"trainer/core/abi"
 	"trainer/core/op"
@@ -12,19 +15,17 @@ import (
 )
 
 // Source is where base weights come from: little-endian tensors by name, of the shapes
-// the model's specs say, checked before. ReadAt fills dst from byte offset on.
+// the model's specs say, checked before. ReadAt fills dst from byte offset on; any number of
+// goroutines may call it.
 type Source interface {
 	DType(name string) abi.DType
 	ReadAt(name string, dst []byte, offset int64) error
 }
 
-// chunk is how much of a tensor is in host memory at a time, in elements.
-const chunk = 1 << 20
-
-// Load streams the base weights into their states, tensor by tensor: dense ones in their
+// load streams the base weights into their states, tensor by tensor: dense ones in their
 // dtype, quantised ones through the quantiser, never a second copy of the model. A
 // value that is not finite is refused.
-func (e *Engine) Load(src Source) error {
+func (e *Engine) load(src Source) error {
 	for _, spec := range e.Net.Model.Specs() {
 		var err error
 		if w := e.Net.matrices[spec.Name]; w != nil && w.Format.Format != abi.FormatDense {
@@ -55,9 +56,8 @@ type quantiser struct {
 	program *session.Program
 }
 
-// PlanLoad compiles, on trial, what Load will run, so that the arena is large enough.
-// Call it before the session allocates.
-func (e *Engine) PlanLoad(src Source) error {
+// planLoad compiles, on trial, what load will run, so that the arena is large enough.
+func (e *Engine) planLoad(src Source) error {
 	seen := map[loadKey]bool{}
 	for _, w := range e.Net.matrices {
 		key := loadKey{w.Out, w.In, src.DType(w.Name)}
@@ -78,8 +78,11 @@ func (e *Engine) quantiser(w *op.Weight, dtype abi.DType) (*quantiser, error) {
 	q := &quantiser{src: b.Fixed(w.Name+".dense", dtype, w.Out, w.In)}
 	b.Quantise(w, q.src)
 	var err error
-	q.program, err = e.Session.Compile(b.Graph, nil, nil)
-	return q, err
+	if q.program, err = e.Session.CompileOnce(b.Graph); err != nil {
+		return nil, err
+	}
+	e.arenas.took(phaseLoad, q.program)
+	return q, nil
 }
 
 func (e *Engine) quantise(src Source, w *op.Weight) error {
@@ -90,34 +93,91 @@ func (e *Engine) quantise(src Source, w *op.Weight) error {
 	if err := e.copy(src, w.Name, q.program, q.src); err != nil {
 		return err
 	}
-	t, err := e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: q.program}}})
-	if err != nil {
-		return err
-	}
-	_, err = t.Wait()
+	_, err = e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: q.program}}})
 	return err
 }
 
 // copy streams a tensor into a root, converting to the root's dtype.
 func (e *Engine) copy(src Source, name string, p *session.Program, v *op.Value) error {
 	from, to := src.DType(name), v.DType
-	raw := make([]byte, chunk*from.Size())
-	values := make([]float32, chunk)
-	out := make([]byte, 0, chunk*to.Size())
-	for at := int64(0); at < v.Count(); at += chunk {
-		n := int(min(chunk, v.Count()-at))
-		if err := src.ReadAt(name, raw[:n*from.Size()], at*int64(from.Size())); err != nil {
-			return err
-		}
-		decode(values[:n], raw, from)
-		if err := checkFinite(name, values[:n], at); err != nil {
-			return err
-		}
-		if err := e.Session.Write(p, v, at*int64(to.Size()), encode(out[:0], values[:n], to)); err != nil {
+	return e.Session.Fill(p, v, func(dst []byte, at int64) error {
+		return inParallel(len(dst), func(begin, end int) error {
+			return convert(src, name, dst[begin:end], (at+int64(begin))/int64(to.Size()), from, to)
+		})
+	})
+}
+
+// loadPart is how many bytes one goroutine reads at a time, and loadParts how many do.
+const (
+	loadPart  = 1 << 19
+	loadParts = 8
+)
+
+// inParallel runs do over parts of n bytes and returns the first part's error.
+func inParallel(n int, do func(begin, end int) error) error {
+	errs := make([]error, (n+loadPart-1)/loadPart)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(loadParts, runtime.GOMAXPROCS(0), len(errs)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(errs); i = int(next.Add(1)) - 1 {
+				errs[i] = do(i*loadPart, min(n, (i+1)*loadPart))
+			}
+		})
+	}
+	workers.Wait()
+	for _, err := range errs {
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// convert reads elements from number `at` on into dst, in dtype to, and refuses what is not
+// finite.
+func convert(src Source, name string, dst []byte, at int64, from, to abi.DType) error {
+	if from == to {
+		if err := src.ReadAt(name, dst, at*int64(from.Size())); err != nil {
+			return err
+		}
+		if allFinite(dst, from) {
+			return nil
+		}
+	}
+	n := len(dst) / to.Size()
+	raw, values := make([]byte, n*from.Size()), make([]float32, n)
+	if err := src.ReadAt(name, raw, at*int64(from.Size())); err != nil {
+		return err
+	}
+	decode(values, raw, from)
+	if err := checkFinite(name, values, at); err != nil {
+		return err
+	}
+	encode(dst[:0], values, to)
+	return nil
+}
+
+// exponents are the bits of a dtype that are all set where a number is not finite,
+// repeated over 64 bits, and the lowest of them.
+var exponents = map[abi.DType][2]uint64{
+	abi.F32:  {0x7F800000_7F800000, 0x00800000_00800000},
+	abi.BF16: {0x7F807F80_7F807F80, 0x00800080_00800080},
+	abi.F16:  {0x7C007C00_7C007C00, 0x04000400_04000400},
+}
+
+// allFinite looks at eight bytes at a time: adding the lowest bit of an exponent of ones
+// carries into the sign, and nothing else does. It may say no where a closer look is due.
+func allFinite(raw []byte, d abi.DType) bool {
+	e, known := exponents[d]
+	if !known || len(raw)%8 != 0 {
+		return false
+	}
+	signs, found := (e[0]+e[1])&^e[0], uint64(0)
+	for i := 0; i+8 <= len(raw); i += 8 {
+		found |= (binary.LittleEndian.Uint64(raw[i:])&e[0] + e[1]) & signs
+	}
+	return found == 0
 }
 
 func checkFinite(name string, values []float32, at int64) error {

@@ -3,7 +3,9 @@ package training
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"trainer/fault"
@@ -43,6 +45,41 @@ func (l Loop) Steps(batch, accumulation int) int {
 		total = min(total, l.MaxSteps)
 	}
 	return total
+}
+
+// Lengths are those of the padded rows that the loop will see in training and in
+// evaluation, each once, ascending.
+func (l Loop) Lengths(s Settings) (train, eval []int64) {
+	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
+	seen := map[int64]bool{}
+	var order []int
+	for step := range l.Steps(int(s.Batch), s.Accumulation) {
+		if step%perEpoch == 0 {
+			order = sampler.Order(step / perEpoch)
+		}
+		for _, rows := range data.MicroBatches(order, step%perEpoch, int(s.Batch), s.Accumulation) {
+			seen[paddedLength(l.Train.Select(rows), s.Grain)] = true
+		}
+	}
+	train = slices.Sorted(maps.Keys(seen))
+	if l.Eval == nil {
+		return train, nil
+	}
+	seen = map[int64]bool{}
+	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
+		seen[paddedLength(rows, s.Grain)] = true
+	}
+	return train, slices.Sorted(maps.Keys(seen))
+}
+
+// paddedLength is the length of the longest example, rounded up to grain.
+func paddedLength(examples []data.Example, grain int64) int64 {
+	most := 0
+	for _, e := range examples {
+		most = max(most, len(e.IDs))
+	}
+	return round(int64(most), grain)
 }
 
 // maxSkipped is how many steps in a row may have a gradient that is not finite.
@@ -165,8 +202,8 @@ func (r *runner) evaluate() error {
 // batches cuts a data set into batches in file order.
 func (e *Engine) batches(d *data.Dataset, pad int32) []data.Batch {
 	var out []data.Batch
-	for at := 0; at < len(d.Examples); at += int(e.Settings.Batch) {
-		out = append(out, e.collate(d.Examples[at:min(at+int(e.Settings.Batch), len(d.Examples))], pad))
+	for rows := range slices.Chunk(d.Examples, int(e.Settings.Batch)) {
+		out = append(out, e.collate(rows, pad))
 	}
 	return out
 }
@@ -174,7 +211,7 @@ func (e *Engine) batches(d *data.Dataset, pad int32) []data.Batch {
 // collate pads examples to a shape the engine has a program for: full batches, rounded
 // lengths. Rows added hold padding only.
 func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
-	b := data.Collate(examples, pad, int(Granularity(e.Settings.Context)))
+	b := data.Collate(examples, pad, int(e.Settings.Grain))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++
 		b.Samples = append(b.Samples, 0)

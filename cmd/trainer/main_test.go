@@ -172,8 +172,8 @@ var built struct {
 	err  error
 }
 
-// program is the path of the program.
-func program(t testing.TB) string {
+// executable is the path of the program.
+func executable(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "trainer-test-*"); built.err != nil {
@@ -200,7 +200,7 @@ type ran struct {
 func trainer(t testing.TB, args ...string) ran {
 	t.Helper()
 	home := t.TempDir()
-	cmd := exec.Command(program(t), args...)
+	cmd := exec.Command(executable(t), args...)
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + home}
 	var out, stderr strings.Builder

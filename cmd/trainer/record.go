@@ -22,6 +22,7 @@ type record struct {
 	history metrics.History
 	title   string
 	steps   int
+	begun   Start
 	writer  *metrics.Writer
 }
 
@@ -35,6 +36,7 @@ func (r *record) start(s Start) error {
 	if err != nil {
 		return err
 	}
+	r.begun = s
 	r.writer, r.title, r.steps, r.every = w, filepath.Base(s.Model), s.Steps, max(1, s.Config.LogEveryNSteps)
 	return w.Start(s.Start)
 }
@@ -53,7 +55,7 @@ func (r *record) eval(e metrics.Eval) error {
 	return r.writer.Eval(e)
 }
 
-// end writes the last line and the picture. A run that was interrupted has an end too:
+// end writes the last line, the model card and the picture. A run that was interrupted has an end too:
 // how far it came.
 func (r *record) end(e metrics.End) error {
 	if r.writer == nil {
@@ -61,6 +63,12 @@ func (r *record) end(e metrics.End) error {
 	}
 	if err := r.writer.End(e); err != nil {
 		return err
+	}
+	if r.begun.Config.SaveModel {
+		c := card{settings: r.begun.Config, start: r.begun, end: e, history: r.history}
+		if err := c.write(r.dir); err != nil {
+			return err
+		}
 	}
 	return r.close()
 }

@@ -1,4 +1,229 @@
 package main
 
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"trainer/core/program"
+	"trainer/training"
+	"trainer/training/config"
+	"trainer/training/data"
+	"trainer/training/metrics"
+	"trainer/training/optim"
+)
+
 // jobs is what a worker can do.
-var jobs = work{}
+var jobs = work{"train": runTraining, "plan": runPlan, "bench": runBench, "generate": runGenerate}
+
+// runTraining is a whole run: plan, load, train, save.
+func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
+	w, err := openWorkshop(job)
+	if err != nil {
+		return result, err
+	}
+	defer w.close(&err)
+	loop, err := w.loop(events)
+	if err != nil {
+		return result, err
+	}
+	if err := w.prepare(w.uses(loop)); err != nil {
+		return result, err
+	}
+	steps := loop.Steps(job.Config.BatchSize, job.Config.GradientAccumulationSteps)
+	report := w.report(steps)
+	if err := events.Plan(report); err != nil {
+		return result, err
+	}
+	if err := w.allocate(); err != nil {
+		return result, err
+	}
+	if err := w.answer(ctx, events, 0); err != nil && ctx.Err() == nil {
+		return result, err
+	}
+	if err := events.Start(w.start(report, steps)); err != nil {
+		return result, err
+	}
+	out, err := w.engine.Train(ctx, loop, events)
+	result = Result{Interrupted: out.Interrupted, End: out.End}
+	if err != nil {
+		return result, err
+	}
+	if err := w.save(events); err != nil {
+		return result, err
+	}
+	if out.Interrupted {
+		return result, nil
+	}
+	return result, w.answer(ctx, events, out.Steps)
+}
+
+// start is what the run begins with. Its settings have nothing left to be decided.
+func (w *workshop) start(report PlanReport, steps int) Start {
+	c := w.job.Config
+	c.Recompute = report.Recompute
+	return Start{Steps: steps, Config: c, Start: metrics.Start{Backend: c.Backend, Device: w.job.Device.Info().Name, Model: report.Model,
+		Parameters: report.Parameters, TrainableParameters: report.Trainable, NativeOps: report.Native, ComposedOps: report.Composed}}
+}
+
+// loop reads the data and makes the plan of the loop.
+func (w *workshop) loop(events Events) (training.Loop, error) {
+	c := w.job.Config
+	l := training.Loop{PadID: data.PadID(w.tok), Epochs: c.NumEpochs, MaxSteps: c.MaxSteps, EvalSteps: c.EvalSteps, Shuffle: c.Shuffle}
+	var err error
+	if l.Train, err = w.dataset(events, c.Dataset, c.DatasetSamples); err != nil {
+		return l, err
+	}
+	if c.EvalDataset != "" {
+		if l.Eval, err = w.dataset(events, c.EvalDataset, c.EvalSamples); err != nil {
+			return l, err
+		}
+	}
+	l.Schedule, err = optim.NewSchedule(c.Schedule(l.Steps(c.BatchSize, c.GradientAccumulationSteps)))
+	return l, err
+}
+
+// dataset tokenises a file and tells what was left out of it.
+func (w *workshop) dataset(events Events, path string, samples int) (*data.Dataset, error) {
+	c := w.job.Config
+	d, err := data.Load(path, data.Options{Format: dataFormat(c.DatasetFormat), Samples: samples, ContextLength: c.ContextLength, VocabSize: int(w.model.Vocab())}, w.tok)
+	if err != nil {
+		return nil, err
+	}
+	s := d.Stats
+	line := fmt.Sprintf("%s: %s records, %s tokens, %s learned", filepath.Base(path), grouped(int64(s.Records)), grouped(int64(s.Tokens)), grouped(int64(s.Labelled)))
+	if s.Skipped > 0 {
+		line += fmt.Sprintf("; %s left out with nothing to learn", grouped(int64(s.Skipped)))
+	}
+	if s.Truncated > 0 {
+		line += fmt.Sprintf("; %s cut, --context_length %d fits all", grouped(int64(s.Truncated)), s.MaxLength)
+	}
+	return d, events.Log("%s", line)
+}
+
+// uses is what a loop and the job's prompts ask of an engine.
+func (w *workshop) uses(l training.Loop) training.Uses {
+	u := training.Uses{Source: w.source, Generate: w.longestText()}
+	u.Train, u.Evaluate = l.Lengths(w.settings())
+	return u
+}
+
+// longestText is what the longest prompt may grow to; 0 without prompts.
+func (w *workshop) longestText() (n int64) {
+	for _, p := range w.job.Prompts {
+		n = max(n, int64(len(w.tok.Encode(p, true))+w.job.MaxNewTokens))
+	}
+	return n
+}
+
+// answer has every prompt continued, as the model is after so many steps.
+func (w *workshop) answer(ctx context.Context, events Events, step int) error {
+	model := "adapter"
+	if step == 0 || !w.net.Method.Adapters {
+		model = "base"
+	}
+	for _, p := range w.job.Prompts {
+		if err := w.continueText(ctx, events, p, Answer{Prompt: p, Model: model, Step: step}, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *workshop) continueText(ctx context.Context, events Events, prompt string, a Answer, base bool) error {
+	stop, ok := w.tok.EOS()
+	if !ok {
+		stop = -1
+	}
+	ids, err := w.engine.Generate(ctx, w.tok.Encode(prompt, true), stop, w.job.MaxNewTokens, base)
+	if err != nil {
+		return err
+	}
+	a.Text = w.tok.Decode(ids, true)
+	return events.Answer(a)
+}
+
+// runGenerate answers prompts: by the base, and by an adapter where one is named.
+func runGenerate(ctx context.Context, job Job, events Events) (result Result, err error) {
+	if err := job.adoptAdapter(); err != nil {
+		return result, err
+	}
+	w, err := openWorkshop(job)
+	if err != nil {
+		return result, err
+	}
+	defer w.close(&err)
+	if err := w.prepare(training.Uses{Source: w.source, Generate: w.longestText()}); err != nil {
+		return result, err
+	}
+	if err := w.allocate(); err != nil {
+		return result, err
+	}
+	for _, p := range job.Prompts {
+		if err := w.continueText(ctx, events, p, Answer{Prompt: p, Model: "base"}, true); err != nil {
+			return w.interrupted(ctx, err)
+		}
+		if job.Adapter == "" {
+			continue
+		}
+		if err := w.continueText(ctx, events, p, Answer{Prompt: p, Model: "adapter"}, false); err != nil {
+			return w.interrupted(ctx, err)
+		}
+	}
+	return result, nil
+}
+
+// interrupted turns the end of a cancelled context into a result.
+func (w *workshop) interrupted(ctx context.Context, err error) (Result, error) {
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return Result{Interrupted: true}, nil
+	}
+	return Result{}, err
+}
+
+// report tells what the prepared engine takes.
+func (w *workshop) report(steps int) PlanReport {
+	e := w.engine
+	parameters, trainable := w.net.Counts()
+	r := PlanReport{Model: w.name(), Parameters: parameters, Trainable: trainable, Precision: w.job.Config.Precision,
+		Recompute: e.RecomputeName(), Steps: steps, Total: e.Session.Memory().Total(), Limit: w.limit(), Fits: true,
+		Kinds: planBytes(e.MemoryByKind()), Phases: planBytes(e.MemoryByPhase())}
+	r.Native, r.Composed = e.Session.Ops()
+	return r
+}
+
+func planBytes(usage []training.Usage) []PlanBytes {
+	lines := make([]PlanBytes, len(usage))
+	for i, u := range usage {
+		lines[i] = PlanBytes(u)
+	}
+	return lines
+}
+
+// name is the model as people know it.
+func (w *workshop) name() string {
+	if w.job.Config.Shape != "" {
+		return w.job.Config.Shape
+	}
+	return strings.TrimSuffix(w.job.Config.ModelName, "/")
+}
+
+// settings are the maths of the run.
+func (w *workshop) settings() training.Settings {
+	c := w.job.Config
+	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
+	s := training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)),
+		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
+		Optimizer: training.Optimizer{Beta1: c.AdamBeta1, Beta2: c.AdamBeta2, Eps: c.AdamEpsilon, WeightDecay: c.WeightDecay}}
+	if *c.ApplyGradientClipping {
+		s.Optimizer.MaxNorm = *c.GradNorm
+	}
+	return s
+}
+
+// lora is the shape of the adapters.
+func lora(c config.Config) training.LoRA {
+	return training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, Targets: c.Targets()}
+}

@@ -84,7 +84,9 @@ typedef struct trainer_quant_format {
  *    the 256-entry signed dynamic map `code` f32 [256], scale_scale f32
  *    [ceil(blocks/nested_group)], scale_zero f32 [1]; absmax = code[scale] *
  *    scale_scale[block / nested_group] + scale_zero.
- *    Value = NF4[data code] * absmax.
+ *    Value = NF4[data code] * absmax. Quantising takes nearest codes, ties the lower one,
+ *    in f32; a nested scale's x = (absmax - scale_zero) / scale_scale is first put on the
+ *    grid floor((x + 1) * 32767.5 + 0.5) * (2 / 65535) - 1, as bitsandbytes does.
  *  A shape [out, in] of a quantised weight stands in trainer_projection. */
 #define TRAINER_WEIGHT_DATA 0u
 #define TRAINER_WEIGHT_SCALE 1u
@@ -111,7 +113,10 @@ typedef struct trainer_quant_format {
 /* One operand: a strided view of a slot. offset, bytes: of the whole addressed
  * extent inside the slot. shape and stride (in elements) hold rank entries; stride
  * 0 broadcasts an input. A non-zero bound_by says that dimension bound_dim is an upper
- * bound whose extent is the i32 scalar in operand bound_by - 1 of this record. */
+ * bound whose extent is the i32 scalar in operand bound_by - 1 of this record.
+ * Ops take any strides, with these exceptions: operands of pack, unpack and, in formats
+ * other than DENSE, of quantise and dequantise lie without gaps; so do the rows (the last
+ * dimension) of gather, scatter_add, random, dropout_mask, rmsnorm, rope and their gradients. */
 typedef struct trainer_operand {
   uint32_t slot;
   uint32_t dtype;
@@ -329,7 +334,7 @@ typedef struct trainer_attr_rope {
 
 /* y [T,F] <- gate [T,F], up [T,F]; y = gate * sigmoid(gate) * up (Shazeer 2020) */
 #define TRAINER_OP_SWIGLU 0x140u
-/* dgate [T,F], dup [T,F] <- dy, gate, up */
+/* dgate? [T,F], dup? [T,F] <- dy, gate, up */
 #define TRAINER_OP_SWIGLU_GRAD 0x141u
 
 /* o [B,S,H,D], lse f32 [B,H,S] <- q [B,S,H,D], k [B,L,G,D], v [B,L,G,D],
@@ -339,7 +344,7 @@ typedef struct trainer_attr_rope {
  * offset - window. lse = log sum exp of the scaled scores, over a row without any key
  * o = 0 and lse = -inf. The score matrix need not exist. (Dao et al. 2022) */
 #define TRAINER_OP_ATTENTION 0x150u
-/* dq, dk, dv <- do, o, lse, q, k, v, lengths?, segments?, offset? */
+/* dq?, dk?, dv? <- do, o, lse, q, k, v, lengths?, segments?, offset? */
 #define TRAINER_OP_ATTENTION_GRAD 0x151u
 typedef struct trainer_attr_attention {
   uint32_t scale_bits; /* usually 1/sqrt(D) */

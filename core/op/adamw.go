@@ -1,6 +1,10 @@
 package op
 
-import "trainer/core/abi"
+import (
+	"math"
+
+	"trainer/core/abi"
+)
 
 // AdamW is the attribute of OpAdamw. Site names the parameter for stochastic rounding.
 type AdamW struct {
@@ -35,4 +39,71 @@ type Guarded struct {
 // AdamW emits one parameter's update; param, m, v are states.
 func (b *Builder) AdamW(a AdamW, param, m, v, grad, lr, seed *Value, g Guarded) {
 	b.Node(abi.OpAdamw, a, vals(param, m, v), vals(grad, lr, g.Clip, g.Skip, g.Steps, seed))
+}
+
+func composeAdamW(b *Builder, n *Node) {
+	a, param, m, v := n.Attr.(AdamW), n.Out[0], n.Out[1], n.Out[2]
+	grad, lr, clip, skip, steps, seed := n.In[0], n.In[1], n.In[2], n.In[3], n.In[4], n.In[5]
+	beta1, beta2 := float64(float32(a.Beta1)), float64(float32(a.Beta2))
+	t := b.cast(abi.F32, steps)
+	g := b.times(grad, clip)
+	newM := b.plus(b.affine(m, beta1, 0), b.affine(g, 1-beta1, 0))
+	newV := b.plus(b.affine(v, beta2, 0), b.affine(b.times(g, g), 1-beta2, 0))
+	root := b.apply(abi.UnarySqrt, b.over(newV, b.oneMinusPower(beta2, t)))
+	step := b.over(b.times(newM, b.over(lr, b.oneMinusPower(beta1, t))), b.affine(root, 1, a.Eps))
+	newParam := b.minus(b.times(param, b.affine(lr, -a.WeightDecay, 1)), step)
+	for which, pair := range [][2]*Value{{param, newParam}, {m, newM}, {v, newV}} {
+		state, x := pair[0], pair[1]
+		if a.Stochastic && state.Type() == abi.BF16 {
+			x = b.stochasticBF16(x, b.noise(x.Shape, a.Site, which, steps, seed))
+		}
+		b.Select(state, skip, state, x)
+	}
+}
+
+// oneMinusPower is 1 - beta^t = 2 h / (1 + h) with h = tanh(-t ln(beta) / 2): in f32 the
+// plain difference loses up to four digits in the first steps.
+func (b *Builder) oneMinusPower(beta float64, t *Value) *Value {
+	h := b.apply(abi.UnaryTanh, b.affine(t, -math.Log(beta)/2, 0))
+	return b.over(b.affine(h, 2, 0), b.affine(h, 1, 1))
+}
+
+// noise is the 16 random bits of each element over 2^16, in [0,1).
+func (b *Builder) noise(shape []int64, site Site, which int, steps, seed *Value) *Value {
+	drawn := b.temp(shape...)
+	d := Draw{Samples: b.integer(0), Positions: b.integer(int32(which)), Seed: seed, Step: steps}
+	b.Random(drawn.Reshape(1, drawn.Count()), site, d)
+	return b.affine(b.apply(abi.UnaryFloor, b.affine(drawn, 0x1p16, 0)), 0x1p-16, 0)
+}
+
+// stochasticBF16 rounds x to bf16, away from zero where the part of x that bf16 drops
+// plus noise reaches a unit of bf16. This is what adding noise to the bits and cutting
+// them off does; every step is exact. Infinities and NaN stay.
+func (b *Builder) stochasticBF16(x, noise *Value) *Value {
+	fraction, unit := b.fractionAndUnit(b.apply(abi.UnaryAbs, x))
+	places := b.affine(fraction, 0x1p7, 0) // bf16 keeps 7 bits behind the point
+	whole := b.apply(abi.UnaryFloor, places)
+	raise := b.combine(abi.BinaryLe, b.scalar(1), b.plus(b.minus(places, whole), noise))
+	size := b.times(b.affine(b.plus(whole, raise), 0x1p-7, 0), unit)
+	signed := b.choose(b.combine(abi.BinaryLt, x, b.scalar(0)), b.apply(abi.UnaryNeg, size), size)
+	return b.choose(b.apply(abi.UnaryIsFinite, x), signed, x)
+}
+
+// fractionAndUnit splits finite x >= 0 into fraction * unit: unit is a power of two from
+// 2^-126 on, and fraction in [1,2), or below 1 where x is subnormal.
+func (b *Builder) fractionAndUnit(x *Value) (fraction, unit *Value) {
+	fraction, unit = x, b.temp(x.Shape...)
+	b.FillFloat(unit, 1)
+	one := b.scalar(1)
+	scale := func(when *Value, exponent int) {
+		fraction = b.times(fraction, b.choose(when, b.scalar(math.Ldexp(1, -exponent)), one))
+		unit = b.times(unit, b.choose(when, b.scalar(math.Ldexp(1, exponent)), one))
+	}
+	for _, e := range []int{64, 32, 16, 8, 4, 2, 1} {
+		scale(b.combine(abi.BinaryLe, b.scalar(math.Ldexp(1, e)), fraction), e)
+	}
+	for _, e := range []int{63, 32, 16, 8, 4, 2, 1} { // 126 in all
+		scale(b.combine(abi.BinaryLt, fraction, b.scalar(math.Ldexp(1, 1-e))), -e)
+	}
+	return fraction, unit
 }

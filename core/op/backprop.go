@@ -1,6 +1,10 @@
 package op
 
-import "trainer/core/abi"
+import (
+	"slices"
+
+	"trainer/core/abi"
+)
 
 // Backprop carries reverse-mode differentiation through one graph: the gradient of
 // every value met so far, and the accumulators of the trained states.
@@ -11,21 +15,39 @@ type Backprop struct {
 	grads   map[*Value]*grad  // by root
 }
 
-// grad is the gradient of one root. covered counts the elements written so far:
-// slices of a root receive one contribution each, a whole root any number.
+// grad is the gradient of one root, and the views of the root written so far: two of
+// them are the same, or have no element in common, unless one is the whole.
 type grad struct {
-	root    *Value
-	covered int64
+	root  *Value
+	parts []*Value
 }
 
-// NewBackprop prepares the backward pass of b's graph. trained maps each trained
-// state to the state its gradient is added to.
-func NewBackprop(b *Builder, trained map[*Value]*Value) *Backprop {
+// covers reports whether v was written before.
+func (g *grad) covers(v *Value) bool {
+	return slices.ContainsFunc(g.parts, func(p *Value) bool {
+		return isWhole(p) || p.Offset == v.Offset && slices.Equal(p.Shape, v.Shape) && slices.Equal(p.Stride, v.Stride)
+	})
+}
+
+// isComplete reports whether every element was written.
+func (g *grad) isComplete() bool {
+	n := int64(0)
+	for _, p := range g.parts {
+		n += p.Count()
+	}
+	return n == g.root.Count()
+}
+
+func isWhole(v *Value) bool { return v.Count() == v.Root.Count() }
+
+// NewBackprop prepares the backward pass of nodes, which Run emits to b. trained maps each
+// trained state to the state its gradient is added to.
+func NewBackprop(b *Builder, nodes []*Node, trained map[*Value]*Value) *Backprop {
 	w := &Backprop{Builder: b, trained: trained, needs: map[*Value]bool{}, grads: map[*Value]*grad{}}
 	for s := range trained {
 		w.needs[s.Root] = true
 	}
-	for _, n := range b.Graph.Nodes {
+	for _, n := range nodes {
 		if w.anyNeeds(n.In) && MustLookup(n.Op).Backward != nil {
 			for _, o := range n.Out {
 				if o != nil {
@@ -63,17 +85,18 @@ func (w *Backprop) Grad(v *Value) *Value {
 	if g == nil {
 		return nil
 	}
-	if g.covered != v.Root.Count() {
+	if !g.isComplete() {
 		panic("op: the gradient of " + v.Root.Name + " is only partly written")
 	}
 	return v.Like(g.root)
 }
 
 // Seed starts the backward pass: dv is the gradient of the root v.
-func (w *Backprop) Seed(v, dv *Value) { w.grads[v] = &grad{root: dv, covered: v.Count()} }
+func (w *Backprop) Seed(v, dv *Value) { w.grads[v] = &grad{root: dv, parts: vals(v)} }
 
 // Dest is where a node writes its contribution to v's gradient; call Done with it
-// after the node was emitted. It is nil where no gradient of v is wanted.
+// after the node was emitted, in the same order. It is nil where no gradient of v is
+// wanted.
 func (w *Backprop) Dest(v *Value) *Value {
 	if !w.Needs(v) {
 		return nil
@@ -83,15 +106,26 @@ func (w *Backprop) Dest(v *Value) *Value {
 		g = &grad{root: w.Like("d."+v.Root.Name, v.Root)}
 		w.grads[v.Root] = g
 	}
-	if g.covered+v.Count() > v.Root.Count() {
-		return w.Like("d."+v.Root.Name, v)
+	if g.covers(v) || isWhole(v) && g.parts != nil && g.isComplete() {
+		return w.second(v)
 	}
-	g.covered += v.Count()
+	if isWhole(v) && g.parts != nil {
+		panic("op: a gradient of the whole " + v.Root.Name + " after one of a part")
+	}
+	g.parts = append(g.parts, v)
 	return v.Like(g.root)
 }
 
+// second is room for a contribution beside the first: of the whole root, or of a part.
+func (w *Backprop) second(v *Value) *Value {
+	if isWhole(v) {
+		return v.Like(w.Like("d."+v.Root.Name, v.Root))
+	}
+	return w.Like("d."+v.Root.Name, v)
+}
+
 // Done adds the contribution that Dest could not place because another was there
-// first. The sum is a new value: transients are written once.
+// first. The sum is a new value: others may read what was there.
 func (w *Backprop) Done(v, dest *Value) {
 	if dest == nil {
 		return
@@ -100,11 +134,14 @@ func (w *Backprop) Done(v, dest *Value) {
 	if dest.Root == g.root {
 		return
 	}
-	if v.Count() != v.Root.Count() {
-		panic("op: a second gradient of a slice of " + v.Root.Name)
-	}
 	sum := w.Like("d."+v.Root.Name, g.root)
-	w.Binary(abi.BinaryAdd, sum, g.root, dest.Reshape(g.root.Shape...))
+	if isWhole(v) {
+		w.Binary(abi.BinaryAdd, sum, g.root, dest.Root)
+	} else {
+		w.Copy(sum, g.root)
+		part := v.Like(sum)
+		w.Binary(abi.BinaryAdd, part, part, dest)
+	}
 	g.root = sum
 }
 
@@ -114,12 +151,12 @@ func (w *Backprop) Pass(v, dv *Value) {
 	if !w.Needs(v) {
 		return
 	}
-	if w.grads[v.Root] == nil && v.Count() == v.Root.Count() && !dv.IsView() {
-		w.Seed(v.Root, dv)
+	if w.grads[v.Root] == nil && !v.IsView() && !dv.IsView() {
+		w.Seed(v, dv)
 		return
 	}
 	dest := w.Dest(v)
-	w.Copy(dest, dv)
+	w.Cast(dest, dv)
 	w.Done(v, dest)
 }
 

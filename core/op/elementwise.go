@@ -64,7 +64,7 @@ func fit(v, dst *Value) *Value {
 func backwardCopy(w *Backprop, n *Node) {
 	dy := w.Grad(n.Out[0])
 	dx := w.Dest(n.In[0])
-	w.Copy(dx, dy)
+	w.Cast(dx, dy)
 	w.Done(n.In[0], dx)
 }
 

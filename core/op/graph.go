@@ -129,6 +129,15 @@ func (v *Value) Transpose(a, b int) *Value {
 	return v.view(v.Offset, shape, stride)
 }
 
+// Permute views the dimensions in another order: dimension i is v's dims[i].
+func (v *Value) Permute(dims ...int) *Value {
+	shape, stride := make([]int64, len(dims)), make([]int64, len(dims))
+	for i, d := range dims {
+		shape[i], stride[i] = v.Shape[d], v.Stride[d]
+	}
+	return v.view(v.Offset, shape, stride)
+}
+
 // Broadcast views v in a larger shape: dimensions of extent 1, and those missing on
 // the left, repeat with stride 0. The view may only be read.
 func (v *Value) Broadcast(shape ...int64) *Value {

@@ -142,3 +142,112 @@ func (w *Backprop) linearGradAdapter(a Linear, x, mask, u, v, dy *Value) {
 	}
 	w.Node(abi.OpLinearGradAdapter, a, out, vals(dy, x, mask, u, v))
 }
+
+// operands is one projection's share of a linear node's operands.
+type operands struct {
+	weight      []*Value // eight
+	format      abi.QuantFormat
+	bias, a, b  *Value
+	scale       float64
+	n, k, r     int64
+	from, first int64 // where its columns begin in y, and in u and v
+}
+
+// split reads the operands behind x: of each projection a weight, a bias where the op
+// has one, A and B.
+func (a Linear) split(in []*Value, hasBias bool) []operands {
+	var list []operands
+	from, first := int64(0), int64(0)
+	for _, p := range a.Projections {
+		o := operands{weight: in[:abi.WeightOperands], format: p.Weight.Format, n: p.Weight.Out, k: p.Weight.In, r: p.rank(), from: from, first: first}
+		in = in[abi.WeightOperands:]
+		if hasBias {
+			o.bias, in = in[0], in[1:]
+		}
+		if p.Adapter != nil {
+			o.scale = p.Adapter.Scale
+		}
+		o.a, o.b, in = in[0], in[1], in[2:]
+		from, first = from+o.n, first+o.r
+		list = append(list, o)
+	}
+	return list
+}
+
+func composeLinear(b *Builder, n *Node) {
+	a, x, y, u := n.Attr.(Linear), n.In[0], n.Out[0], n.Out[1]
+	kept := x
+	if a.Rank() > 0 {
+		kept = b.dropped(x, n.In[1], a.KeepScale)
+	}
+	for _, p := range a.split(n.In[2:], true) {
+		yp := b.product(x, transposed(b.dense(p.weight, p.format, p.n, p.k)), 1, a.Compute)
+		if p.a != nil {
+			up := b.product(kept, transposed(p.a), 1, a.Compute)
+			b.addProduct(yp, up, transposed(p.b), p.scale, a.Compute)
+			b.Cast(columns(u, p.first, p.r), up)
+		}
+		b.sum(columns(y, p.from, p.n), yp, p.bias)
+	}
+}
+
+// composeLinearGradInput forms v even where it is not asked for: dx needs it.
+func composeLinearGradInput(b *Builder, n *Node) {
+	a, dy, mask, residual := n.Attr.(Linear), n.In[0], n.In[1], n.In[2]
+	dx, v := n.Out[0], n.Out[1]
+	var direct, through *Value // the weights' part and the adapters'
+	for _, p := range a.split(n.In[3:], false) {
+		dyp := columns(dy, p.from, p.n)
+		if dx != nil {
+			direct = b.plusProduct(direct, dyp, b.dense(p.weight, p.format, p.n, p.k), a.Compute)
+		}
+		if p.a == nil {
+			continue
+		}
+		vp := b.product(dyp, p.b, p.scale, a.Compute)
+		if v != nil {
+			b.Cast(columns(v, p.first, p.r), vp)
+		}
+		if dx != nil {
+			through = b.plusProduct(through, vp, p.a, a.Compute)
+		}
+	}
+	if dx == nil {
+		return
+	}
+	if through != nil {
+		through = b.dropped(through, mask, a.KeepScale)
+	}
+	b.sum(dx, direct, through, residual)
+}
+
+func composeLinearGradWeight(b *Builder, n *Node) {
+	a, dy, x := n.Attr.(Linear), n.In[0], n.In[1]
+	from := int64(0)
+	for i, p := range a.Projections {
+		dyp := columns(dy, from, p.Weight.Out)
+		from += p.Weight.Out
+		if dw := n.Out[2*i]; dw != nil {
+			b.addProduct(dw, transposed(dyp), x, 1, a.Compute)
+		}
+		if db := n.Out[2*i+1]; db != nil {
+			b.sum(db, db, b.reduce(abi.ReduceSum, dyp, 0).Squeeze(0))
+		}
+	}
+}
+
+func composeLinearGradAdapter(b *Builder, n *Node) {
+	a, dy, u, v := n.Attr.(Linear), n.In[0], n.In[3], n.In[4]
+	kept := b.dropped(n.In[1], n.In[2], a.KeepScale)
+	from, first := int64(0), int64(0)
+	for i, p := range a.Projections {
+		dyp, r := columns(dy, from, p.Weight.Out), p.rank()
+		if da := n.Out[2*i]; da != nil {
+			b.addProduct(da, transposed(columns(v, first, r)), kept, 1, a.Compute)
+		}
+		if db := n.Out[2*i+1]; db != nil {
+			b.addProduct(db, transposed(dyp), columns(u, first, r), p.Adapter.Scale, a.Compute)
+		}
+		from, first = from+p.Weight.Out, first+r
+	}
+}

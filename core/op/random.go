@@ -36,3 +36,29 @@ func (b *Builder) DropoutMask(site Site, p float64, features int64, d Draw) *Val
 	b.Node(abi.OpDropoutMask, DropoutMask{Site: site, P: p, Features: features}, vals(mask), d.values())
 	return mask
 }
+
+func composeDropoutMask(b *Builder, n *Node) {
+	a, mask := n.Attr.(DropoutMask), n.Out[0]
+	rows, width := mask.Shape[0], mask.Shape[1]*8
+	drawn := b.temp(rows, a.Features)
+	b.Random(drawn, a.Site, Draw{n.In[0], n.In[1], n.In[2], n.In[3]})
+	bits := b.Fixed("bits", abi.I32, rows, width)
+	if a.Features < width {
+		b.FillInt(bits.Slice(1, a.Features, width), 0)
+	}
+	b.Binary(abi.BinaryLe, bits.Slice(1, 0, a.Features), b.scalar(a.P), drawn)
+	packed := b.Fixed("packed", abi.U8, mask.Shape...)
+	b.Pack(packed.Reshape(mask.Count()), bits.Reshape(rows*width), 1, 1)
+	b.Copy(mask, packed)
+}
+
+// dropped is x * bit * keepScale under a mask u8 [T, ceil(K/8)]; x itself without one.
+func (b *Builder) dropped(x, mask *Value, keepScale float64) *Value {
+	if mask == nil {
+		return x
+	}
+	rows, width := mask.Shape[0], mask.Shape[1]*8
+	bits := b.Fixed("bits", abi.I32, rows, width)
+	b.Unpack(bits.Reshape(rows*width), b.compact(mask).Reshape(mask.Count()), 1, 1)
+	return b.choose(bits.Slice(1, 0, x.Shape[1]), b.affine(x, keepScale, 0), b.scalar(0))
+}

@@ -12,6 +12,6 @@ func backwardReduce(w *Backprop, n *Node) {
 		panic("op: only the sum has a gradient")
 	}
 	dx := w.Dest(n.In[0])
-	w.Copy(dx, w.Grad(n.Out[0]).Broadcast(n.In[0].Shape...))
+	w.Cast(dx, w.Grad(n.Out[0]).Broadcast(n.In[0].Shape...))
 	w.Done(n.In[0], dx)
 }

@@ -42,3 +42,33 @@ func backwardRMSNorm(w *Backprop, n *Node) {
 		w.Pass(residual, dx)
 	}
 }
+
+func composeRMSNorm(b *Builder, n *Node) {
+	x, residual, weight := n.In[0], n.In[1], n.In[2]
+	h := x
+	if residual != nil {
+		h = b.plus(x, residual)
+	}
+	if n.Out[1] != nil {
+		b.Cast(n.Out[1], h)
+	}
+	rstd := b.apply(abi.UnaryRsqrt, b.affine(b.mean(b.times(h, h)), 1, n.Attr.(RMSNormAttr).Eps))
+	if n.Out[2] != nil {
+		b.Copy(n.Out[2], rstd.Squeeze(1))
+	}
+	b.Binary(abi.BinaryMul, n.Out[0], b.times(h, rstd), weight)
+}
+
+func composeRMSNormGrad(b *Builder, n *Node) {
+	dy, h, weight, residual := n.In[0], n.In[1], n.In[3], n.In[4]
+	rstd := n.In[2].Split(0, n.In[2].Shape[0], 1)
+	normed := b.times(h, rstd)
+	if dx := n.Out[0]; dx != nil {
+		g := b.times(dy, weight)
+		along := b.times(normed, b.mean(b.times(g, normed)))
+		b.sum(dx, b.times(rstd, b.minus(g, along)), residual)
+	}
+	if dw := n.Out[1]; dw != nil {
+		b.sum(dw, dw, b.reduce(abi.ReduceSum, b.times(dy, normed), 0).Squeeze(0))
+	}
+}

@@ -16,3 +16,22 @@ func backwardSwiGLU(w *Backprop, n *Node) {
 	w.Done(gate, dgate)
 	w.Done(up, dup)
 }
+
+func composeSwiGLU(b *Builder, n *Node) {
+	gate, up := n.In[0], n.In[1]
+	b.Binary(abi.BinaryMul, n.Out[0], b.times(gate, b.apply(abi.UnarySigmoid, gate)), up)
+}
+
+// composeSwiGLUGrad: with s = sigmoid(gate), d silu = s + gate s (1 - s).
+func composeSwiGLUGrad(b *Builder, n *Node) {
+	dy, gate, up := n.In[0], n.In[1], n.In[2]
+	s := b.apply(abi.UnarySigmoid, gate)
+	silu := b.times(gate, s)
+	if dgate := n.Out[0]; dgate != nil {
+		slope := b.plus(s, b.times(silu, b.affine(s, -1, 1)))
+		b.Binary(abi.BinaryMul, dgate, b.times(dy, up), slope)
+	}
+	if dup := n.Out[1]; dup != nil {
+		b.Binary(abi.BinaryMul, dup, dy, silu)
+	}
+}

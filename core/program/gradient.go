@@ -2,11 +2,11 @@ package program
 
 import "trainer/core/op"
 
-// Gradient appends the backward of the graph's nodes. seed maps values to their
+// Gradient appends the backward of nodes to b's graph. seed maps values to their
 // gradients; trained maps each trained state to the accumulator it is added to. Nothing
 // is computed for a state that is not trained.
 func Gradient(b *op.Builder, nodes []*op.Node, seed, trained map[*op.Value]*op.Value) {
-	w := op.NewBackprop(b, trained)
+	w := op.NewBackprop(b, nodes, trained)
 	for v, dv := range seed {
 		w.Seed(v, dv)
 	}

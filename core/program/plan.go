@@ -27,27 +27,30 @@ type span struct {
 	roots       []*op.Value // values that share it, one after the other
 	first, last int
 	bytes       int64
-	offset      int64
+}
+
+// block is a span's place: bytes [begin, end) while nodes first to last run.
+type block struct {
+	first, last int
+	begin, end  int64
 }
 
 // PlanMemory gives every transient root of the graph an arena offset, a multiple of
 // align. Values whose lives do not meet may share memory; an op that allows it writes
 // its result over an input that dies there.
 func PlanMemory(g *op.Graph, align int64) Memory {
-	spans := liveness(g)
-	spans = mergeInPlace(g, spans)
+	spans := mergeInPlace(g, liveness(g))
 	sort.SliceStable(spans, func(i, j int) bool { return spans[i].bytes > spans[j].bytes })
 	m := Memory{Offset: map[*op.Value]int64{}}
-	var placed []*span
+	placed := make([]block, 0, len(spans))
 	for _, s := range spans {
-		s.offset = place(s, placed, align)
-		placed = append(placed, s)
-		m.Bytes = max(m.Bytes, s.offset+s.bytes)
+		b := block{first: s.first, last: s.last, end: roundUp(s.bytes, align)}
+		placed = place(placed, &b)
+		m.Bytes = max(m.Bytes, b.end)
 		for _, v := range s.roots {
-			m.Offset[v] = s.offset
+			m.Offset[v] = b.begin
 		}
 	}
-	m.Bytes = roundUp(m.Bytes, align)
 	return m
 }
 
@@ -121,21 +124,21 @@ func uses(n *op.Node, root *op.Value) (count int) {
 	return count
 }
 
-// place finds the lowest offset at which s meets no living neighbour.
-func place(s *span, placed []*span, align int64) int64 {
-	var rivals []*span
-	for _, p := range placed {
-		if p.first <= s.last && s.first <= p.last {
-			rivals = append(rivals, p)
+// place moves b, which begins at 0, to the lowest offset at which it meets no block
+// alive at the same time, and puts it among the blocks, which are in order of begin.
+func place(placed []block, b *block) []block {
+	size := b.end - b.begin
+	for i := range placed {
+		p := &placed[i]
+		if p.last < b.first || b.last < p.first {
+			continue
 		}
-	}
-	sort.Slice(rivals, func(i, j int) bool { return rivals[i].offset < rivals[j].offset })
-	at := int64(0)
-	for _, p := range rivals {
-		if at+s.bytes <= p.offset {
+		if b.begin+size <= p.begin {
 			break
 		}
-		at = max(at, roundUp(p.offset+p.bytes, align))
+		b.begin = max(b.begin, p.end)
 	}
-	return at
+	b.end = b.begin + size
+	at := sort.Search(len(placed), func(i int) bool { return placed[i].begin > b.begin })
+	return slices.Insert(placed, at, *b)
 }

@@ -1,7 +1,9 @@
 package program
 
 import (
+	"math"
 	"slices"
+	"sort"
 
 	"trainer/core/op"
 )
@@ -12,46 +14,84 @@ type Address struct {
 	Offset int64 // bytes
 }
 
+// Lanes is how many lanes there are: compute, copy, collective.
+const Lanes = 3
+
 // Hazards lists for each node the earlier nodes of other lanes it must come after:
 // those whose memory it reads after they wrote it, or writes after they touched it.
-// Nodes of one lane run in order and need no mention. at tells where roots live.
+// Nodes of one lane run in order: of each other lane the last one is enough, and what an
+// earlier node of the same lane already came after needs no mention. at tells where roots
+// live.
 func Hazards(nodes []*op.Node, at func(*op.Value) Address) [][]uint32 {
 	after := make([][]uint32, len(nodes))
 	if !slices.ContainsFunc(nodes, func(n *op.Node) bool { return n.Lane != 0 }) {
 		return after
 	}
+	memory := touched{}
+	var known [Lanes]last // by lane: what its nodes so far came after
 	for i, n := range nodes {
-		latest := map[int]int{} // lane -> last conflicting node; earlier ones are implied
-		for j := range i {
-			if nodes[j].Lane != n.Lane && conflict(nodes[j], n, at) {
-				latest[nodes[j].Lane] = j
+		var wanted last
+		memory.each(n.In, at, func(s *segment) { wanted.raise(s.written) })
+		memory.each(n.Out, at, func(s *segment) { wanted.raise(s.written); wanted.raise(s.read) })
+		memory.each(n.In, at, func(s *segment) { s.read[n.Lane] = i + 1 })
+		memory.each(n.Out, at, func(s *segment) { s.written[n.Lane] = i + 1 })
+		for lane, w := range wanted {
+			if lane != n.Lane && w > known[n.Lane][lane] {
+				after[i] = append(after[i], uint32(w-1))
 			}
 		}
-		for _, j := range latest {
-			after[i] = append(after[i], uint32(j))
-		}
 		slices.Sort(after[i])
+		known[n.Lane].raise(wanted)
 	}
 	return after
 }
 
-// conflict reports whether b must wait for a.
-func conflict(a, b *op.Node, at func(*op.Value) Address) bool {
-	return touches(a.Out, b.Out, at) || touches(a.Out, b.In, at) || touches(a.In, b.Out, at)
+// last is for each lane the index of a node plus 1; 0 is none.
+type last [Lanes]int
+
+func (l *last) raise(other last) {
+	for lane, i := range other {
+		l[lane] = max(l[lane], i)
+	}
 }
 
-func touches(as, bs []*op.Value, at func(*op.Value) Address) bool {
-	for _, a := range as {
-		for _, b := range bs {
-			if a != nil && b != nil && a.Kind != op.Param && b.Kind != op.Param && meet(a, b, at) {
-				return true
-			}
+// segment is a piece of a slot, up to where the next one begins, whose bytes were always
+// touched together.
+type segment struct {
+	begin         int64
+	read, written last
+}
+
+// touched is the segments of each slot, ascending.
+type touched map[uint32][]segment
+
+// each calls f for the segments that make up the storage of values.
+func (t touched) each(vs []*op.Value, at func(*op.Value) Address, f func(*segment)) {
+	for _, v := range vs {
+		if v == nil || v.Root.Kind == op.Param {
+			continue
+		}
+		a := at(v.Root)
+		from := t.split(a.Slot, a.Offset)
+		to := t.split(a.Slot, a.Offset+Bytes(v))
+		for i := from; i < to; i++ {
+			f(&t[a.Slot][i])
 		}
 	}
-	return false
 }
 
-func meet(a, b *op.Value, at func(*op.Value) Address) bool {
-	x, y := at(a.Root), at(b.Root)
-	return x.Slot == y.Slot && x.Offset < y.Offset+Bytes(b) && y.Offset < x.Offset+Bytes(a)
+// split is the index of the segment that begins at a byte, made if there is none.
+func (t touched) split(slot uint32, begin int64) int {
+	if t[slot] == nil {
+		t[slot] = []segment{{begin: math.MinInt64}}
+	}
+	segments := t[slot]
+	i := sort.Search(len(segments), func(i int) bool { return segments[i].begin >= begin })
+	if i < len(segments) && segments[i].begin == begin {
+		return i
+	}
+	whole := segments[i-1]
+	whole.begin = begin
+	t[slot] = slices.Insert(segments, i, whole)
+	return i
 }

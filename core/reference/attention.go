@@ -24,13 +24,13 @@ func headsOf(c *call, in []*tensor) heads {
 
 // query views the rows of one head of q [B,S,H,D].
 func (s heads) query(t *tensor, b, h int) matrix {
-	return matrix{s.queries, s.width, s.count * s.width, t.data[(b*s.queries*s.count+h)*s.width:]}
+	return matrix{s.queries, s.width, s.count * s.width, t.from((b*s.queries*s.count + h) * s.width)}
 }
 
 // key views the rows of k or v [B,L,G,D] that head h reads.
 func (s heads) key(t *tensor, b, h int) matrix {
 	g := h / (s.count / s.groups)
-	return matrix{s.keys, s.width, s.groups * s.width, t.data[(b*s.keys*s.groups+g)*s.width:]}
+	return matrix{s.keys, s.width, s.groups * s.width, t.from((b*s.keys*s.groups + g) * s.width)}
 }
 
 // sees reports whether query i of row b attends key l.

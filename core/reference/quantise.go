@@ -67,7 +67,7 @@ func quantise(c *call) error {
 	if err := isNF4(a.Format); err != nil {
 		return err
 	}
-	codes, absmax := blockCodes(src.data, int(a.Format.Group), between(op.NF4Values[:]))
+	codes, absmax := blockCodes(src.data, int(a.Format.Group), between(op.NF4Values[:]), func(x float32) float32 { return x })
 	packed := c.out[abi.WeightData].data
 	clear(packed)
 	for i, code := range codes {
@@ -92,13 +92,20 @@ func quantiseScales(out []*tensor, absmax []float32, group int) {
 	for i, x := range absmax {
 		centred[i] = float64(x - mean)
 	}
-	codes, outer := blockCodes(centred, group, between(op.DynamicMap()))
+	codes, outer := blockCodes(centred, group, between(op.DynamicMap()), dynamicGrid)
 	for i, code := range codes {
 		out[abi.WeightScale].data[i] = float64(code)
 	}
 	copyFloats(out[abi.WeightScaleScale].data, outer)
 	out[abi.WeightScaleZero].data[0] = float64(mean)
 	copy(out[abi.WeightCode].data, op.DynamicMap())
+}
+
+// dynamicGrid puts x in [-1, 1] on the grid of 65,536 even steps on which bitsandbytes
+// looks codes of the dynamic map up.
+func dynamicGrid(x float32) float32 {
+	step := float32(math.Floor(float64(float32((x+1)*32767.5) + 0.5)))
+	return float32(step*float32(2.0/65535.0)) - 1
 }
 
 func copyFloats(dst []float64, src []float32) {
@@ -116,9 +123,9 @@ func between(values []float64) []float32 {
 	return middles
 }
 
-// blockCodes is the nearest code of each x / absmax, a tie taking the lower one, and the
-// largest magnitude of each block.
-func blockCodes(x []float64, group int, middles []float32) (codes []int, absmax []float32) {
+// blockCodes is the nearest code of each x / absmax on a grid, a tie taking the lower one,
+// and the largest magnitude of each block.
+func blockCodes(x []float64, group int, middles []float32, grid func(float32) float32) (codes []int, absmax []float32) {
 	for begin := 0; begin < len(x); begin += group {
 		block := x[begin:min(begin+group, len(x))]
 		most := float32(0)
@@ -130,7 +137,7 @@ func blockCodes(x []float64, group int, middles []float32) (codes []int, absmax 
 			most = 1
 		}
 		for _, v := range block {
-			codes = append(codes, nearest(float32(v)/most, middles))
+			codes = append(codes, nearest(grid(float32(v)/most), middles))
 		}
 	}
 	return codes, absmax

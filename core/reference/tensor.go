@@ -78,6 +78,9 @@ func (t *tensor) matrix() matrix {
 	return matrix{rows, cols, cols, t.data}
 }
 
+// from is the data from an element on; nothing where there are no elements.
+func (t *tensor) from(at int) []float64 { return t.data[min(at, len(t.data)):] }
+
 func (m matrix) row(i int) []float64 { return m.data[i*m.stride:][:m.cols] }
 
 // columns views columns [from, from + n).

@@ -25,6 +25,7 @@ type Program struct {
 // part is one list of a program, with its plan once it proved useful.
 type part struct {
 	list []byte
+	once bool // never kept as a plan
 	runs int
 	plan *plugin.Plan
 }
@@ -50,6 +51,20 @@ func (s *Session) Compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 		return nil, err
 	}
 	return p, s.checkAllocated()
+}
+
+// CompileOnce is Compile for a graph that will run once: no plan of it is ever kept.
+func (s *Session) CompileOnce(g *op.Graph) (*Program, error) {
+	kept := len(s.planSizes)
+	p, err := s.Compile(g, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	s.planSizes = s.planSizes[:kept]
+	for _, part := range p.parts {
+		part.once = true
+	}
+	return p, nil
 }
 
 // checkAllocated refuses a program that was not planned for.
@@ -144,6 +159,9 @@ func (s *Session) placeIO(p *Program, g *op.Graph) {
 	s.slots[slotOutputs] = max(s.slots[slotOutputs], p.ends[1])
 }
 
+// ArenaBytes is the arena the program takes.
+func (p *Program) ArenaBytes() int64 { return p.memory.Bytes }
+
 // address is where a root of the program lives.
 func (s *Session) address(p *Program) func(*op.Value) program.Address {
 	return func(v *op.Value) program.Address {
@@ -172,7 +190,7 @@ func (s *Session) encode(p *Program, g *op.Graph) error {
 		}
 		s.serial++
 		list := program.Encode(g.Nodes[from:i], s.address(p), s.serial, uint32(len(s.slots)), s.params)
-		report, err := s.device.CheckList(list)
+		report, err := s.check(list)
 		if err != nil {
 			return err
 		}
@@ -182,6 +200,14 @@ func (s *Session) encode(p *Program, g *op.Graph) error {
 		from = i + 1
 	}
 	return nil
+}
+
+// check has the backend validate a list.
+func (s *Session) check(list []byte) (plugin.Report, error) {
+	if s.device == nil {
+		return plugin.Report{}, nil
+	}
+	return s.device.CheckList(list)
 }
 
 func sorted(set map[string]bool) []string {

@@ -128,7 +128,7 @@ func copyList(from, to program.Address, bytes int64, serial uint64, slots uint32
 // runPart queues a list; from its second run on as a plan, where the backend has plans.
 func (s *Session) runPart(p *part, params []byte) error {
 	p.runs++
-	if s.device.HasPlans() && p.runs > 1 {
+	if s.device.HasPlans() && p.runs > 1 && !p.once {
 		if err := s.plan(p); err != nil {
 			return err
 		}

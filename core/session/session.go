@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -29,11 +30,12 @@ const plansKept = 24
 
 // Session is one device with the memory of one run.
 type Session struct {
-	device   *plugin.Device
+	device   *plugin.Device // nil in a dry session
 	queue    *plugin.Queue
 	timeline *plugin.Timeline
 	clock    uint64 // last value the timeline was asked to reach
 	align    int64
+	largest  int64 // bytes of a buffer
 	params   uint32
 
 	answers  map[abi.OpQuery]bool
@@ -52,7 +54,8 @@ type Session struct {
 	scratch  *plugin.Buffer // workspace
 	staging  [ring]stage
 	next     int
-	loader   *plugin.Buffer
+	loaders  [loaders]loader
+	loading  int // the loader to be filled next
 }
 
 // Open prepares a device. paramsBytes is the size of the params block of every run.
@@ -65,25 +68,33 @@ func Open(device *plugin.Device, paramsBytes int) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Session{device: device, queue: queue, timeline: timeline, align: max(64, int64(device.Info().Alignment)),
-		params: uint32(paramsBytes), answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
-		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}, nil
+	s := Dry(paramsBytes)
+	s.device, s.queue, s.timeline = device, queue, timeline
+	s.align, s.largest = max(64, int64(device.Info().Alignment)), int64(device.Info().BufferMax)
+	return s, nil
+}
+
+// Dry is a session without a device, which can plan and nothing else. Every op counts as
+// native; workspaces and plans of a backend are not known and count nothing.
+func Dry(paramsBytes int) *Session {
+	return &Session{align: 256, largest: math.MaxInt64, params: uint32(paramsBytes),
+		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
+		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}
 }
 
 // Place decides where states live. Dtypes must be assigned. States placed together
 // share buffers up to the device's largest.
 func (s *Session) Place(states []*op.Value) error {
-	limit := int64(s.device.Info().BufferMax)
 	for _, v := range states {
 		if _, ok := s.states[v]; ok {
 			continue
 		}
 		bytes := roundUp(program.Bytes(v), s.align)
-		if bytes > limit {
-			return fault.New(fault.Device, "%s needs %d bytes, but the device's largest buffer is %d", v.Name, bytes, limit)
+		if bytes > s.largest {
+			return fault.New(fault.Device, "%s needs %d bytes, but the device's largest buffer is %d", v.Name, bytes, s.largest)
 		}
 		last := len(s.slots) - 1
-		if last < int(slotState) || s.slots[last]+bytes > min(limit, stateBuffer) && s.slots[last] > 0 {
+		if last < int(slotState) || s.slots[last]+bytes > min(s.largest, stateBuffer) && s.slots[last] > 0 {
 			s.slots = append(s.slots, 0)
 			last++
 		}
@@ -101,8 +112,8 @@ func roundUp(n, align int64) int64 { return (n + align - 1) / align * align }
 // claims asks the backend, once for each kind of node, whether it runs it natively.
 func (s *Session) claims(n *op.Node) (bool, error) {
 	q := program.Query(n)
-	if known, ok := s.answers[q]; ok {
-		return known, nil
+	if known, ok := s.answers[q]; ok || s.device == nil {
+		return known || s.device == nil, nil
 	}
 	answers, err := s.device.QueryOps([]abi.OpQuery{q})
 	if err != nil {
@@ -129,7 +140,7 @@ func (m Memory) Total() int64 {
 // Memory is the plan of everything placed and compiled so far.
 func (s *Session) Memory() Memory {
 	m := Memory{Arena: s.slots[slotArena], Inputs: s.slots[slotInputs] + s.slots[slotOutputs], Workspace: s.workspace, Plans: s.planBytes()}
-	m.Staging = ring*max(s.slots[slotInputs]+s.slots[slotOutputs], s.align) + loaderBytes
+	m.Staging = ring*max(s.slots[slotInputs]+s.slots[slotOutputs], s.align) + loaders*loaderBytes
 	for _, b := range s.slots[slotState:] {
 		m.States += b
 	}
@@ -167,9 +178,13 @@ func (s *Session) Allocate() error {
 			return err
 		}
 	}
-	var err error
-	s.loader, err = s.device.Alloc(abi.MemoryStaging, loaderBytes)
-	return err
+	for i := range s.loaders {
+		var err error
+		if s.loaders[i].buffer, err = s.device.Alloc(abi.MemoryStaging, loaderBytes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // submit queues one list or plan and returns the timeline value it ends with.
@@ -209,6 +224,9 @@ func (s *Session) Stats() (used, peak int64, err error) {
 
 // Close gives the device's memory back.
 func (s *Session) Close() error {
+	if s.device == nil {
+		return nil
+	}
 	if err := s.Sync(); err != nil {
 		return fmt.Errorf("close session: %w", err)
 	}

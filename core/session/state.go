@@ -8,9 +8,18 @@ import (
 	"trainer/core/program"
 )
 
-// loaderBytes is the size of the staging memory through which states are read and
-// written.
-const loaderBytes = 4 << 20
+// loaderBytes is the size of each staging buffer through which states are read and
+// written; while one is on its way the other is filled.
+const (
+	loaderBytes = 4 << 20
+	loaders     = 2
+)
+
+// loader is one of them, and when its last transfer is over.
+type loader struct {
+	buffer *plugin.Buffer
+	busy   uint64
+}
 
 // workspaceBinding is the scratch memory of lists.
 func (s *Session) workspaceBinding() plugin.Binding {
@@ -23,26 +32,50 @@ func (s *Session) workspaceBinding() plugin.Binding {
 // Write copies little-endian bytes into a root from byte offset on: a state, or with p a
 // transient of that program, which stays until another program runs.
 func (s *Session) Write(p *Program, v *op.Value, offset int64, data []byte) error {
-	return s.move(p, v, offset, int64(len(data)), func(at program.Address, from, n int64) error {
-		copy(s.loader.Bytes(), data[from:from+n])
-		if err := s.transfer(s.loader, program.Address{Slot: uint32(len(s.slots))}, at, n); err != nil {
+	return s.fill(p, v, offset, int64(len(data)), func(dst []byte, from int64) error {
+		copy(dst, data[from:])
+		return nil
+	})
+}
+
+// Fill is Write of a whole root whose bytes produce writes, piece by piece from byte `from`
+// on, straight into staging memory. It returns before the last pieces have arrived; what
+// is run next sees them.
+func (s *Session) Fill(p *Program, v *op.Value, produce func(dst []byte, from int64) error) error {
+	return s.fill(p, v, 0, program.Bytes(v), produce)
+}
+
+func (s *Session) fill(p *Program, v *op.Value, offset, bytes int64, produce func(dst []byte, from int64) error) error {
+	return s.move(p, v, offset, bytes, func(at program.Address, from, n int64) error {
+		l := &s.loaders[s.loading]
+		s.loading = (s.loading + 1) % loaders
+		if err := s.wait(l.busy); err != nil {
 			return err
 		}
-		return s.Sync()
+		if err := produce(l.buffer.Bytes()[:n], from); err != nil {
+			return err
+		}
+		err := s.transfer(l.buffer, program.Address{Slot: uint32(len(s.slots))}, at, n)
+		l.busy = s.clock
+		return err
 	})
 }
 
 // Read copies bytes of a state out.
 func (s *Session) Read(v *op.Value) ([]byte, error) {
 	data := make([]byte, program.Bytes(v))
+	staging := s.loaders[0].buffer
 	err := s.move(nil, v, 0, int64(len(data)), func(at program.Address, from, n int64) error {
-		if err := s.transfer(s.loader, at, program.Address{Slot: uint32(len(s.slots))}, n); err != nil {
+		if err := s.Sync(); err != nil {
+			return err
+		}
+		if err := s.transfer(staging, at, program.Address{Slot: uint32(len(s.slots))}, n); err != nil {
 			return err
 		}
 		if err := s.Sync(); err != nil {
 			return err
 		}
-		copy(data[from:from+n], s.loader.Bytes())
+		copy(data[from:from+n], staging.Bytes())
 		return nil
 	})
 	return data, err

@@ -5,9 +5,11 @@
 #include "backend.h"
 
 #define RING 64u
+#define USUAL_POINTS 8u
+#define USUAL_PARAMS 256u /* bytes */
 
-/* A place in the ring. Its arrays grow to the largest job so far and are kept, so a
- * steady step allocates nothing. */
+/* A place in the ring. Its arrays have room for the usual job, grow to the largest so far
+ * and are kept: a step allocates nothing. */
 struct job {
   struct program *program; /* referenced */
   void *params;
@@ -93,6 +95,23 @@ static void queue_release(struct object *object) {
   free(queue);
 }
 
+/* Makes room in the job for a submit's points and params; 0 when memory is short. */
+static int job_reserve(struct job *job, uint32_t points, uint64_t params) {
+  if (points > job->points_room) {
+    struct point *grown = realloc(job->points, points * sizeof *grown);
+    if (!grown) return 0;
+    job->points = grown;
+    job->points_room = points;
+  }
+  if (params > job->params_room) {
+    void *grown = realloc(job->params, params);
+    if (!grown) return 0;
+    job->params = grown;
+    job->params_room = params;
+  }
+  return 1;
+}
+
 static uint64_t queue_create(struct device *device, uint32_t kind) {
   struct queue *queue = calloc(1, sizeof *queue);
   if (!queue) return 0;
@@ -100,7 +119,9 @@ static uint64_t queue_create(struct device *device, uint32_t kind) {
   queue->pool = kind == TRAINER_QUEUE_TRANSFER ? device->inline_pool : device->pool;
   pthread_mutex_init(&queue->lock, NULL);
   pthread_cond_init(&queue->changed, NULL);
-  int started = thread_start(&queue->thread, queue_main, queue) == 0;
+  int ready = 1;
+  for (uint32_t i = 0; i < RING; i++) ready = ready && job_reserve(&queue->ring[i], USUAL_POINTS, USUAL_PARAMS);
+  int started = ready && thread_start(&queue->thread, queue_main, queue) == 0;
   uint64_t handle = started ? handle_new(&queue->object) : 0;
   if (handle) return handle;
   if (started) queue_stop(queue);
@@ -145,23 +166,6 @@ int32_t cpu_queue_destroy(uint64_t handle, uint64_t queue, trainer_error *error)
 }
 
 /* ---- submit ---- */
-
-/* Makes room in the job for a submit's points and params; 0 when memory is short. */
-static int job_reserve(struct job *job, uint32_t points, uint64_t params) {
-  if (points > job->points_room) {
-    struct point *grown = realloc(job->points, points * sizeof *grown);
-    if (!grown) return 0;
-    job->points = grown;
-    job->points_room = points;
-  }
-  if (params > job->params_room) {
-    void *grown = realloc(job->params, params);
-    if (!grown) return 0;
-    job->params = grown;
-    job->params_room = params;
-  }
-  return 1;
-}
 
 /* Fills the next place of the ring; with the queue's lock held. Takes over the caller's
  * reference to the program when it succeeds. */

@@ -7,16 +7,18 @@
 #include "backend.h"
 
 #define RING 64u
-#define PARAMS_MIN 4096u
+#define USUAL_POINTS 8u
+#define USUAL_PARAMS 1024u /* bytes */
 #define SPIN_NS 50000u /* a wait this short is polled for; a longer one sleeps */
 
-/* A place in the ring. What it holds grows to the largest job so far and is kept, so a
- * steady step allocates nothing. */
+/* A place in the ring. It has room for the usual job, grows to the largest so far and keeps
+ * that: a step allocates nothing. */
 struct job {
   struct queue *queue;
   struct program *program; /* referenced */
   cudaEvent_t passed;      /* the stream is behind the job */
-  void *params;            /* pinned */
+  void *params;            /* pinned: part of the queue's, or large */
+  void *large;             /* what was allocated for params beyond the usual */
   uint64_t params_room;
   struct point *points; /* waits, then signals */
   uint32_t points_room;
@@ -36,6 +38,7 @@ struct queue {
   uint64_t done;      /* jobs completed */
   uint64_t launched;  /* jobs on the stream or completed */
   uint64_t submitted; /* jobs ever given */
+  void *params;       /* pinned: USUAL_PARAMS for each job */
   struct job ring[RING];
 };
 
@@ -181,9 +184,10 @@ static void queue_release(struct object *object) {
   for (uint32_t i = 0; i < RING; i++) {
     struct job *job = &queue->ring[i];
     if (job->passed) (void)cudaEventDestroy(job->passed);
-    if (job->params) (void)cudaFreeHost(job->params);
+    if (job->large) (void)cudaFreeHost(job->large);
     free(job->points);
   }
+  if (queue->params) (void)cudaFreeHost(queue->params);
   if (queue->stream) (void)cudaStreamDestroy(queue->stream);
   (void)cudaGetLastError();
   pthread_mutex_destroy(&queue->lock);
@@ -191,11 +195,34 @@ static void queue_release(struct object *object) {
   free(queue);
 }
 
+/* Makes room in the job for a submit's points and params; 0 when memory is short. */
+static int job_reserve(struct device *device, struct job *job, uint32_t points, uint64_t params) {
+  if (points > job->points_room) {
+    struct point *grown = realloc(job->points, points * sizeof *grown);
+    if (!grown) return 0;
+    job->points = grown;
+    job->points_room = points;
+  }
+  if (params > job->params_room) {
+    void *grown = NULL;
+    if (cuda_status(device, cudaMallocHost(&grown, params))) return 0;
+    if (job->large) (void)cuda_status(device, cudaFreeHost(job->large));
+    job->params = job->large = grown;
+    job->params_room = params;
+  }
+  return 1;
+}
+
 static cudaError_t queue_open(struct queue *queue) {
   cudaError_t code = cudaStreamCreateWithFlags(&queue->stream, cudaStreamNonBlocking);
+  if (!code) code = cudaMallocHost(&queue->params, RING * USUAL_PARAMS);
   for (uint32_t i = 0; !code && i < RING; i++) {
-    queue->ring[i].queue = queue;
-    code = cudaEventCreateWithFlags(&queue->ring[i].passed, cudaEventDisableTiming | cudaEventBlockingSync);
+    struct job *job = &queue->ring[i];
+    job->queue = queue;
+    job->params = (char *)queue->params + (uint64_t)i * USUAL_PARAMS;
+    job->params_room = USUAL_PARAMS;
+    code = cudaEventCreateWithFlags(&job->passed, cudaEventDisableTiming | cudaEventBlockingSync);
+    if (!code && !job_reserve(queue->object.device, job, USUAL_POINTS, 0)) code = cudaErrorMemoryAllocation;
   }
   return code;
 }
@@ -268,25 +295,6 @@ int32_t cuda_queue_destroy(uint64_t handle, uint64_t queue, trainer_error *error
 }
 
 /* ---- submit ---- */
-
-/* Makes room in the job for a submit's points and params; 0 when memory is short. */
-static int job_reserve(struct device *device, struct job *job, uint32_t points, uint64_t params) {
-  if (points > job->points_room) {
-    struct point *grown = realloc(job->points, points * sizeof *grown);
-    if (!grown) return 0;
-    job->points = grown;
-    job->points_room = points;
-  }
-  if (params > job->params_room) {
-    uint64_t room = params > PARAMS_MIN ? params : PARAMS_MIN;
-    if (job->params) (void)cuda_status(device, cudaFreeHost(job->params));
-    job->params_room = 0;
-    job->params = NULL;
-    if (cuda_status(device, cudaMallocHost(&job->params, room))) return 0;
-    job->params_room = room;
-  }
-  return 1;
-}
 
 /* Fills the next place of the ring; with the queue's lock held. Takes over the caller's
  * reference to the program when it succeeds. */

@@ -92,9 +92,19 @@ static inline void vec_transpose(float *dst, int64_t stride, const float *const 
   }
 }
 #elif defined(__AVX2__) && defined(__FMA__)
+/* The first n numbers, 8 or MICRO_ROWS. Masked stores are microcoded on some processors. */
+static inline void vec_store_first(float *to, __m256 v, int64_t n) {
+  if (n == 8) {
+    _mm256_storeu_ps(to, v);
+    return;
+  }
+  _mm_storeu_ps(to, _mm256_castps256_ps128(v));
+  _mm_storel_pi((__m64 *)(void *)(to + 4), _mm256_extractf128_ps(v, 1));
+}
+
 static inline void vec_transpose(float *dst, int64_t stride, const float *const rows[LANES], int64_t n) {
+  _Static_assert(MICRO_ROWS == 6, "vec_store_first stores 8 or 6");
   __m256 r[8], t[8];
-  __m256i keep = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 #pragma GCC unroll 8
   for (int i = 0; i < 8; i++) r[i] = _mm256_loadu_ps(rows[i]);
 #pragma GCC unroll 4
@@ -111,8 +121,8 @@ static inline void vec_transpose(float *dst, int64_t stride, const float *const 
   }
 #pragma GCC unroll 4
   for (int b = 0; b < 4; b++) {
-    _mm256_maskstore_ps(dst + b * stride, keep, _mm256_permute2f128_ps(r[b], r[4 + b], 0x20));
-    _mm256_maskstore_ps(dst + (b + 4) * stride, keep, _mm256_permute2f128_ps(r[b], r[4 + b], 0x31));
+    vec_store_first(dst + b * stride, _mm256_permute2f128_ps(r[b], r[4 + b], 0x20), n);
+    vec_store_first(dst + (b + 4) * stride, _mm256_permute2f128_ps(r[b], r[4 + b], 0x31), n);
   }
 }
 #else

@@ -23,12 +23,11 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
 
 static uint64_t workspace(const struct call *call, uint32_t threads) {
   struct linear linear = linear_of(call);
-  int64_t rows = call->in[0].shape[0], most = linear.rank;
+  int64_t most = linear.in;
   (void)threads;
   for (uint32_t p = 0; p < linear.n; p++)
     if (linear.projections[p].out_features > most) most = linear.projections[p].out_features;
-  uint64_t a = gemm_workspace(call->isa, linear.rank, linear.in, rows), b = gemm_workspace(call->isa, most, linear.rank, rows);
-  return a > b ? a : b;
+  return gemm_workspace(call->isa, linear.rank, most, call->in[0].shape[0]);
 }
 
 static void add_a(const struct call *call, const struct linear *linear, const trainer_projection *p, const struct view *da, int64_t rank_col) {
@@ -40,12 +39,13 @@ static void add_a(const struct call *call, const struct linear *linear, const tr
   gemm_run(&job, call->pool, call->workspace);
 }
 
+/* Computed as dB^T += u^T dy: the wide side is packed in long runs. */
 static void add_b(const struct call *call, const struct linear *linear, const trainer_projection *p, const struct view *db, int64_t col, int64_t rank_col) {
-  struct gemm_term term = {gemm_view(&call->in[0], 1, col), gemm_view(&call->in[3], 1, rank_col), call->in[0].shape[0]};
-  struct gemm_job job = gemm_job_make(call->isa, linear->attr->compute, p->out_features, p->rank, &term, 1);
+  struct gemm_term term = {gemm_view(&call->in[3], 1, rank_col), gemm_view(&call->in[0], 1, col), call->in[0].shape[0]};
+  struct gemm_job job = gemm_job_make(call->isa, linear->attr->compute, p->rank, p->out_features, &term, 1);
   job.alpha = f32_from_bits(p->scale_bits);
   job.beta = 1.0f;
-  job.c = gemm_matrix_view(db, 0);
+  job.c = (struct gemm_matrix){.data = db->data, .dtype = db->dtype, .row = db->stride[1], .col = db->stride[0]};
   gemm_run(&job, call->pool, call->workspace);
 }
 

@@ -82,14 +82,16 @@ static double dot3_row(const float *x, const float *y, const float *z, int64_t n
 
 static double sum_squares_row(const float *x, int64_t n) {
   typedef float f32x8 __attribute__((vector_size(32), aligned(4), may_alias));
-  f64x8 lanes = {0};
+  f64x8 lanes[4] = {{0}};
   int64_t i = 0;
-  for (; i + 8 <= n; i += 8) {
-    f64x8 wide = __builtin_convertvector(*(const f32x8 *)(x + i), f64x8);
-    lanes += wide * wide;
-  }
+  for (; i + 32 <= n; i += 32)
+    for (int k = 0; k < 4; k++) {
+      f64x8 wide = __builtin_convertvector(*(const f32x8 *)(x + i + 8 * k), f64x8);
+      lanes[k] += wide * wide;
+    }
   double sum = 0;
-  for (int lane = 0; lane < 8; lane++) sum += lanes[lane];
+  lanes[0] = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  for (int lane = 0; lane < 8; lane++) sum += lanes[0][lane];
   for (; i < n; i++) sum += (double)x[i] * x[i];
   return sum;
 }

@@ -40,7 +40,17 @@ static void swiglu_run(const struct call *call) {
 
 const struct kernel kernel_swiglu = {.op = TRAINER_OP_SWIGLU, .name = "swiglu", .check = swiglu_check, .run = swiglu_run};
 
-static int32_t grad_check(const struct call *call, char *text, uint64_t bytes) { return floats_of_one_shape(call, 2, 3, text, bytes); }
+/* An absent output is computed into a buffer and forgotten. */
+static int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
+  if (call->n_out != 2 || call->n_in != 3) return refuse(text, bytes, TRAINER_INVALID, "swiglu_grad needs two outputs and three inputs");
+  for (uint32_t i = 0; i < 5; i++) {
+    const struct view *view = &call->out[i];
+    if (i < 2 && !view->present) continue;
+    if (!same_shape(&call->in[0], view)) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
+    if (!is_float(view)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "operands of swiglu must be floats");
+  }
+  return TRAINER_OK;
+}
 
 static void grad_row(const void *arg, const struct strided_row *row) {
   const struct swiglu *swiglu = arg;
@@ -49,17 +59,18 @@ static void grad_row(const void *arg, const struct strided_row *row) {
   const float *dy = row_load(buffer[0], &in[0], row->offset[2], row->step[2], row->n);
   const float *gate = row_load(buffer[1], &in[1], row->offset[3], row->step[3], row->n);
   const float *up = row_load(buffer[2], &in[2], row->offset[4], row->step[4], row->n);
-  float *dgate = row_target(buffer[3], &out[0], row->offset[0], row->step[0]);
-  float *dup = row_target(buffer[4], &out[1], row->offset[1], row->step[1]);
-  swiglu->math->swiglu_grad(dgate, dup, dy, gate, up, row->n);
-  row_commit(dgate, &out[0], row->offset[0], row->step[0], row->n);
-  row_commit(dup, &out[1], row->offset[1], row->step[1], row->n);
+  float *result[2];
+  for (int k = 0; k < 2; k++) result[k] = out[k].present ? row_target(buffer[3 + k], &out[k], row->offset[k], row->step[k]) : buffer[3 + k];
+  swiglu->math->swiglu_grad(result[0], result[1], dy, gate, up, row->n);
+  for (int k = 0; k < 2; k++)
+    if (out[k].present) row_commit(result[k], &out[k], row->offset[k], row->step[k], row->n);
 }
 
 static void grad_run(const struct call *call) {
   struct strided strided;
   struct swiglu swiglu = {call, rowmath_for(call->isa)};
-  const struct view *views[] = {&call->out[0], &call->out[1], &call->in[0], &call->in[1], &call->in[2]};
+  const struct view *in = call->in, *dgate = call->out[0].present ? &call->out[0] : in, *dup = call->out[1].present ? &call->out[1] : in;
+  const struct view *views[] = {dgate, dup, &in[0], &in[1], &in[2]};
   strided_make(&strided, views, 5);
   strided_run(call->pool, &strided, grad_row, &swiglu);
 }

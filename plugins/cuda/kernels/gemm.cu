@@ -42,7 +42,7 @@ static int64_t step_of(const struct gemm_batch *batch, const int64_t *stride) { 
 static int is_served(const struct gemm *g) {
   int same = g->c.dtype == g->d.dtype;
   return same && gemm_reads(&g->a, g->compute) && gemm_reads(&g->b, g->compute) && gemm_writes(&g->d, g->compute) && gemm_writes(&g->c, g->compute) &&
-         g->d.rows > 0 && g->d.cols > 0 && g->a.cols > 0 && batch_inner(&g->batch) <= INT32_MAX;
+         g->d.rows > 0 && g->d.cols > 0 && g->a.cols > 0 && batch_inner(&g->batch) > 0 && batch_inner(&g->batch) <= INT32_MAX;
 }
 
 struct gemm_plan gemm_prepare(const struct gpu *gpu, const struct gemm *g) {

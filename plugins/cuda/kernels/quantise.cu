@@ -179,8 +179,11 @@ static __device__ float block_largest(float x, float *shared) {
   return x;
 }
 
-/* The nearest code of the map; a tie takes the lower one. */
+/* dynamic_map_encode of native/nf4.h, no operation fused with another so that the bits are
+ * the same. */
 static __device__ __forceinline__ uint8_t encode_dynamic(float x, const float *middle) {
+  float step = floorf(__fadd_rn(__fmul_rn(__fadd_rn(x, 1.0f), 32767.5f), 0.5f));
+  x = __fadd_rn(__fmul_rn(step, 2.0f / 65535.0f), -1.0f);
   int low = 0, high = DYNAMIC_MAP_ENTRIES - 1;
   while (low < high) {
     int at = (low + high) / 2;

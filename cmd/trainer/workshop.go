@@ -1,0 +1,168 @@
+package main
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"trainer/core/abi"
+	"trainer/core/plugin"
+	"trainer/core/session"
+	"trainer/fault"
+	"trainer/files/peft"
+	"trainer/files/safetensors"
+	"trainer/llama"
+	"trainer/llama/tokenizer"
+	"trainer/training"
+)
+
+// workshop is what a job works with: the model and its files, the network on a device.
+// It belongs to one goroutine.
+type workshop struct {
+	job     Job
+	model   llama.Model
+	tok     *tokenizer.Tokenizer // nil for a shape without files
+	weights *safetensors.Folder  // nil likewise
+	source  training.Source      // nil likewise
+	anySize bool                 // plan beyond every limit
+	net     *training.Network
+	engine  *training.Engine
+}
+
+// openWorkshop opens the files of a job's model. Close it.
+func openWorkshop(job Job) (*workshop, error) {
+	w := &workshop{job: job}
+	if job.Config.Shape != "" {
+		w.model.Config, _ = llama.ShapeByName(job.Config.Shape) // checked by the launcher
+		return w, nil
+	}
+	var err error
+	if w.model.Config, err = llama.ReadConfig(job.ModelDir); err != nil {
+		return nil, err
+	}
+	if w.tok, err = tokenizer.Load(job.ModelDir); err != nil {
+		return nil, err
+	}
+	if w.weights, err = safetensors.OpenFolder(job.ModelDir); err != nil {
+		return nil, err
+	}
+	w.source = training.NewSource(w.weights)
+	if err := llama.CheckWeights(w.model.Config, w.weights); err != nil {
+		return nil, errors.Join(err, w.weights.Close())
+	}
+	return w, nil
+}
+
+// close gives everything back. An error of its own is told only where there is no other.
+func (w *workshop) close(err *error) {
+	var closed error
+	if w.engine != nil {
+		closed = w.engine.Session.Close()
+	}
+	if w.weights != nil {
+		closed = errors.Join(closed, w.weights.Close())
+	}
+	if *err == nil {
+		*err = closed
+	}
+}
+
+// prepare plans what the job will do, on the job's device or without one.
+func (w *workshop) prepare(uses training.Uses) error {
+	method, err := training.MethodByName(w.job.Config.TrainType)
+	if err != nil {
+		return err
+	}
+	w.net = training.NewNetwork(w.model, method, lora(w.job.Config))
+	s, err := w.session()
+	if err != nil {
+		return err
+	}
+	engine, err := training.NewEngine(s, w.net, w.settings(), uses)
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	w.engine = engine
+	return nil
+}
+
+// session opens the job's device; without one the session can only plan.
+func (w *workshop) session() (*session.Session, error) {
+	if !w.job.Device.Found() {
+		return session.Dry(training.ParamsBytes), nil
+	}
+	backend, err := plugin.Open(w.job.Device.Candidate)
+	if err != nil {
+		return nil, err
+	}
+	c := w.job.Config
+	options := plugin.DeviceOptions{Deterministic: c.Deterministic, MemoryLimit: uint64(c.MemoryLimit), Threads: uint32(c.Threads)}
+	device, err := backend.OpenDevice(w.job.Device.Device, options)
+	if err != nil {
+		return nil, err
+	}
+	return session.Open(device, training.ParamsBytes)
+}
+
+// limit is how many bytes the run may take on the device; 0 = not known. A choice that
+// must be the same again does not depend on what happens to be free.
+func (w *workshop) limit() int64 {
+	c := w.job.Config
+	limit := int64(c.MemoryLimit)
+	if w.anySize {
+		return 0
+	}
+	if !w.job.Device.Found() {
+		return limit
+	}
+	info := w.job.Device.Info()
+	has := int64(info.MemoryFree)
+	if c.Deterministic {
+		has = int64(info.MemoryTotal)
+	}
+	if info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0 {
+		has = min(has, int64(c.HostMemoryLimit))
+	}
+	if limit == 0 || has < limit {
+		limit = has
+	}
+	return limit
+}
+
+// allocate obtains the memory and fills it: weights, then the adapter to start from.
+func (w *workshop) allocate() error {
+	if err := w.engine.Allocate(); err != nil {
+		return err
+	}
+	dir := w.job.Config.InitAdapter
+	if w.job.Adapter != "" {
+		dir = w.job.Adapter
+	}
+	if dir == "" {
+		return nil
+	}
+	return w.engine.LoadAdapter(dir)
+}
+
+// adoptAdapter takes rank, alpha and targets of the adapter to be used.
+func (j *Job) adoptAdapter() error {
+	if j.Adapter == "" {
+		return nil
+	}
+	a, err := peft.ReadAdapter(j.Adapter)
+	if err != nil {
+		return err
+	}
+	defer a.File.Close()
+	c := &j.Config
+	if c.TrainType == "full" {
+		return &fault.Error{Kind: fault.Usage, Where: "--adapter", Found: "it with --train_type full", Want: "a train type with adapters"}
+	}
+	targets := map[string]bool{}
+	for module := range a.Modules {
+		targets[module[strings.LastIndexByte(module, '.')+1:]] = true
+	}
+	c.LoraRank, c.LoraAlpha, c.LoraTargetModules = a.Config.R, a.Config.Alpha, strings.Join(slices.Sorted(maps.Keys(targets)), ",")
+	return c.Validate()
+}

@@ -1,0 +1,97 @@
+package conformance
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"trainer/core/op"
+	"trainer/core/plugin"
+	"trainer/core/program"
+)
+
+// Benchmark is a case at the size it has in a step of SmolLM-135M with four rows of 256
+// tokens.
+type Benchmark struct {
+	Case
+	FLOPs float64 // of its products; 0 where memory is what bounds it
+}
+
+// The sizes of the benchmarks.
+const (
+	benchTokens, benchLength     = 1024, 256
+	benchHidden, benchInner      = 576, 1536
+	benchVocabulary              = 49152
+	benchHeads, benchGroups      = 9, 3
+	benchHeadWidth, benchAdapter = 64, 16
+)
+
+// Benchmarks lists every benchmark, in ascending op.
+func Benchmarks() []Benchmark {
+	return slices.Concat(copyBenchmarks(), castBenchmarks(), elementwiseBenchmarks(), reduceBenchmarks(), gatherBenchmarks(), matmulBenchmarks(),
+		randomBenchmarks(), quantiseBenchmarks(), linearBenchmarks(), rmsnormBenchmarks(), ropeBenchmarks(), swigluBenchmarks(),
+		attentionBenchmarks(), crossEntropyBenchmarks(), adamwBenchmarks(), normBenchmarks())
+}
+
+// Timing is how long one run of a benchmark took, at best.
+type Timing struct {
+	Op      string  `json:"op"`
+	Case    string  `json:"case"`
+	Seconds float64 `json:"seconds"`
+	FLOPs   float64 `json:"flops"`
+	Bytes   float64 `json:"bytes"` // of everything it reads or writes, each counted once
+}
+
+// Bench runs one benchmark again and again for about so long, as a plan where the device
+// has plans. A fused op that the device does not claim is composed.
+func Bench(dev *plugin.Device, b Benchmark, patience time.Duration) (timing Timing, err error) {
+	timing = Timing{Op: b.Op, Case: b.Name, FLOPs: b.FLOPs}
+	r, err := newRunner(dev)
+	if err != nil {
+		return timing, err
+	}
+	if err := r.begin(); err != nil {
+		return timing, err
+	}
+	defer func() { err = errors.Join(err, r.end()) }()
+	t := b.trial(0)
+	g := &op.Graph{Nodes: slices.Clone(t.Graph.Nodes)}
+	if err := r.lower(g, false); err != nil {
+		return timing, err
+	}
+	for _, v := range t.Graph.Roots() {
+		timing.Bytes += float64(program.Bytes(v))
+	}
+	j, err := r.prepare(g, t)
+	if err != nil {
+		return timing, err
+	}
+	timing.Seconds, err = r.best(j, j.paramBlock(t.Inputs), patience)
+	return timing, err
+}
+
+// best is the seconds of the fastest run.
+func (r *runner) best(j *job, params []byte, patience time.Duration) (best float64, err error) {
+	if _, err := r.once(j, params); err != nil {
+		return 0, err
+	}
+	s := plugin.Submit{List: j.list, Bindings: j.bindings, Workspace: j.workspace, Params: params}
+	if r.device.HasPlans() {
+		plan, err := r.device.NewPlan(j.list, j.bindings, j.workspace)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, r.device.FreePlan(plan)) }()
+		s = plugin.Submit{Plan: plan, Params: params}
+	}
+	for end := time.Now().Add(patience); best == 0 || time.Now().Before(end); {
+		began := time.Now()
+		if err := r.submit(s); err != nil {
+			return 0, err
+		}
+		if took := time.Since(began).Seconds(); best == 0 || took < best {
+			best = took
+		}
+	}
+	return best, nil
+}

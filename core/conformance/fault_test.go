@@ -1,0 +1,77 @@
+package conformance
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"trainer/core/abi"
+	"trainer/core/plugin"
+)
+
+// Whatever a backend does wrong is a failure that says so.
+func TestFaults(t *testing.T) {
+	t.Setenv("TRAINER_BACKEND", backendPath(t))
+	b := load(t, "faulty", buildFaulty(t))
+	s := &Suite{wants: map[string]*want{}, cases: []Case{randomCase(plain, 5, 33), swigluCase(abi.F32, plain, plain, 3, 63)}}
+	for _, c := range []struct{ fault, random, swiglu string }{
+		{"value", "exactly", "expected"},
+		{"nan", "exactly", "expected"},
+		{"outside", "1 bytes before out", "1 bytes before out"},
+		{"unstable", "two runs gave different bytes", "two runs gave different bytes"},
+		{"plan", "run 1 of the plan gave other bytes", "run 1 of the plan gave other bytes"},
+		{"params", "with other params, in a plan", ""},
+		{"none", "", ""},
+	} {
+		t.Run(c.fault, func(t *testing.T) {
+			t.Setenv("TRAINER_FAULT", c.fault)
+			dev, err := b.OpenDevice(0, plugin.DeviceOptions{})
+			require.NoError(t, err)
+			report, err := s.Run(dev)
+			require.NoError(t, err)
+			require.NoError(t, dev.Close())
+			for i, want := range []string{c.random, c.swiglu} {
+				res := report.Results[i]
+				require.Contains(t, res.Reason, want, res.Case)
+				require.Equal(t, want != "", res.Status == Fail, "%s: %s", res.Case, res.Reason)
+			}
+			require.Equal(t, c.fault == "none", report.OK())
+		})
+	}
+}
+
+// Once a plan is made, running it allocates nothing. A child process has the allocator
+// of faulty.c in front of the system's.
+func TestStepsAllocateNothing(t *testing.T) {
+	if runtime.GOOS != "linux" || strings.Contains(os.Getenv("LD_PRELOAD"), "asan") {
+		t.Skip("counting allocations needs glibc's allocator")
+	}
+	if os.Getenv("TRAINER_FAULT") == "allocations" {
+		s, err := New(Options{Tier: 1})
+		require.NoError(t, err)
+		judged(t, load(t, "faulty", os.Getenv("LD_PRELOAD")), s, 2)
+		return
+	}
+	child := exec.Command(os.Args[0], "-test.run=^TestStepsAllocateNothing$")
+	child.Env = append(os.Environ(), "TRAINER_FAULT=allocations", "TRAINER_BACKEND="+backendPath(t), "LD_PRELOAD="+buildFaulty(t))
+	text, err := child.CombinedOutput()
+	require.NoError(t, err, string(text))
+}
+
+// buildFaulty compiles testdata/faulty.c.
+func buildFaulty(t *testing.T) string {
+	t.Helper()
+	cc := os.Getenv("CC")
+	if cc == "" {
+		cc = "cc"
+	}
+	out := filepath.Join(t.TempDir(), "trainer-backend-faulty.so")
+	text, err := exec.Command(cc, "-std=gnu11", "-D_GNU_SOURCE", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-I../abi", "-o", out, "testdata/faulty.c", "-ldl").CombinedOutput()
+	require.NoError(t, err, string(text))
+	return out
+}

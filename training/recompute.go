@@ -1,0 +1,128 @@
+package training
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"trainer/core/program"
+	"trainer/fault"
+)
+
+// blocksPrefix stands before the number of layers that are recomputed whole; the others
+// are recomputed selectively.
+const blocksPrefix = "block:"
+
+// chooseRecompute takes the policy asked for or, with auto, the least recompute that
+// fits the memory: none, selective, then whole blocks in as many layers as needed.
+func (e *Engine) chooseRecompute() error {
+	layers := e.Net.Model.Layers()
+	if e.Settings.Recompute != "auto" {
+		var err error
+		if e.Policy, err = parsePolicies(e.Settings.Recompute, layers); err != nil {
+			return err
+		}
+		return e.fits()
+	}
+	uniform := func(p program.Policy) error {
+		e.Policy = slices.Repeat([]program.Policy{p}, layers)
+		return e.fits()
+	}
+	if uniform(program.KeepAll) == nil {
+		return nil
+	}
+	if err := uniform(program.Block); err != nil {
+		return err
+	}
+	if uniform(program.Selective) == nil {
+		return nil
+	}
+	low, high := 0, layers // low layers in whole blocks do not fit, high do
+	for high-low > 1 {
+		mid := (low + high) / 2
+		if e.Policy = blocks(layers, mid); e.fits() == nil {
+			high = mid
+		} else {
+			low = mid
+		}
+	}
+	e.Policy = blocks(layers, high)
+	return nil
+}
+
+// blocks recomputes the first k layers whole, whose results would be kept the longest,
+// and the others selectively.
+func blocks(layers, k int) []program.Policy {
+	all := slices.Repeat([]program.Policy{program.Selective}, layers)
+	for i := range k {
+		all[i] = program.Block
+	}
+	return all
+}
+
+func parsePolicies(text string, layers int) ([]program.Policy, error) {
+	if count, ok := strings.CutPrefix(text, blocksPrefix); ok {
+		k, err := strconv.Atoi(count)
+		if err != nil || k < 1 || k > layers {
+			return nil, &fault.Error{Kind: fault.Usage, Where: "--recompute", Found: text, Want: fmt.Sprintf("%s with 1 to %d layers", blocksPrefix, layers)}
+		}
+		return blocks(layers, k), nil
+	}
+	p, err := program.ParsePolicy(text)
+	return slices.Repeat([]program.Policy{p}, layers), err
+}
+
+// RecomputeName is the policy chosen, as --recompute takes it.
+func (e *Engine) RecomputeName() string {
+	k := 0
+	for k < len(e.Policy) && e.Policy[k] == program.Block {
+		k++
+	}
+	switch {
+	case len(e.Policy) == 0 || k == len(e.Policy):
+		return program.Block.String()
+	case k > 0:
+		return blocksPrefix + strconv.Itoa(k)
+	}
+	return e.Policy[0].String()
+}
+
+// fits compiles the largest shapes on trial and compares the plan with the limit.
+func (e *Engine) fits() error {
+	if err := e.checkLimit(); err != nil {
+		return err // the states alone are too much
+	}
+	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
+	defer func() {
+		e.Session.Reset(mark)
+		e.arenas = noted
+		clear(e.bodies)
+		clear(e.generators)
+	}()
+	largest := e.uses
+	largest.Train, largest.Evaluate = longest(e.uses.Train), longest(e.uses.Evaluate)
+	if err := e.compileShapes(largest); err != nil {
+		return err
+	}
+	return e.checkLimit()
+}
+
+// checkLimit compares what is planned so far with the limit.
+func (e *Engine) checkLimit() error {
+	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit
+	if limit > 0 && need > limit {
+		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),
+			Remedy: "lower --batch_size or --context_length, or raise --memory_limit"}
+	}
+	return nil
+}
+
+// longest is the largest of lengths alone.
+func longest(lengths []int64) []int64 {
+	if len(lengths) == 0 {
+		return nil
+	}
+	return []int64{slices.Max(lengths)}
+}
