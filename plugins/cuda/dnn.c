@@ -3,7 +3,6 @@
  * A machine may have several: of the system, of a CUDA toolkit, in Python environments. The
  * newest is wanted, but its version must be known before it is loaded, since two versions
  * do not fit into one process; it stands in the file's name or in the header beside it. */
-#define _GNU_SOURCE
 #include "dnn_api.h"
 
 #include <dlfcn.h>
