@@ -50,6 +50,7 @@ static int defined_number(const char *text, const char *name) {
 static int64_t version_of_header(const char *path) {
   char name[600], text[8192];
   const char *slash = strrchr(path, '/');
+  if (!slash) return 0;
   snprintf(name, sizeof name, "%.*s/../include/cudnn_version.h", (int)(slash - path), path);
   FILE *file = fopen(name, "r");
   if (!file) return 0;
@@ -128,20 +129,35 @@ static int newer_first(const void *a, const void *b) {
 
 /* ---- opening ---- */
 
-/* cuDNN compiles some of its kernels with these; in a Python environment they lie where the
- * loader does not look. */
+/* Opens every file that matches, so that the loader knows it by its plain name. */
+static void open_matching(const char *pattern) {
+  glob_t matches;
+  if (glob(pattern, 0, NULL, &matches)) return;
+  for (size_t i = 0; i < matches.gl_pathc; i++) dlopen(matches.gl_pathv[i], RTLD_NOW | RTLD_LOCAL);
+  globfree(&matches);
+}
+
+/* cuDNN loads these by plain names, under which a Python environment's are not found. */
 static void open_helpers(const char *path) {
-  static const char *const names[] = {"libnvrtc.so.13", "libnvrtc.so.12", "libcublasLt.so.13", "libcublasLt.so.12"};
-  static const char *const folders[] = {"../../cu13/lib", "../../cuda_nvrtc/lib", "../../cublas/lib"};
-  char file[1024];
-  int length = (int)(strrchr(path, '/') - path);
-  for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-    if (dlopen(names[i], RTLD_NOW | RTLD_LOCAL)) continue;
+  static const char *const names[] = {"libcublasLt.so.1[23]", "libnvrtc-builtins.so.1[23]*", "libnvrtc.so.1[23]"};
+  static const char *const folders[] = {"../../cu13/lib", "../../cublas/lib", "../../cuda_nvrtc/lib"};
+  const char *slash = strrchr(path, '/');
+  char pattern[1024];
+  if (!slash) return;
+  for (size_t i = 0; i < sizeof names / sizeof *names; i++)
     for (size_t k = 0; k < sizeof folders / sizeof *folders; k++) {
-      snprintf(file, sizeof file, "%.*s/%s/%s", length, path, folders[k], names[i]);
-      if (dlopen(file, RTLD_NOW | RTLD_LOCAL)) break;
+      snprintf(pattern, sizeof pattern, "%.*s/%s/%s", (int)(slash - path), path, folders[k], names[i]);
+      open_matching(pattern);
     }
-  }
+}
+
+/* Without cuBLASLt of its CUDA version, cuDNN ends the process when it is first used. */
+static int has_cublas(const struct dnn *dnn, char *text, uint64_t text_bytes) {
+  char name[32];
+  snprintf(name, sizeof name, "libcublasLt.so.%d", (int)(dnn->get_cudart_version() / 1000));
+  if (dlopen(name, RTLD_NOW | RTLD_LOCAL)) return 1;
+  snprintf(text, text_bytes, "%s is of no use without %s", dnn->path, name);
+  return 0;
 }
 
 static int load_functions(struct dnn *dnn) {
@@ -150,6 +166,7 @@ static int load_functions(struct dnn *dnn) {
     void *function;
   } functions[] = {
       {"cudnnGetVersion", &dnn->get_version},
+      {"cudnnGetCudartVersion", &dnn->get_cudart_version},
       {"cudnnCreate", &dnn->create},
       {"cudnnDestroy", &dnn->destroy},
       {"cudnnSetStream", &dnn->set_stream},
@@ -172,6 +189,7 @@ static int load_functions(struct dnn *dnn) {
 /* Opens the library at path into dnn; 0 and a sentence if it is of no use. */
 static int open_path(struct dnn *dnn, const char *path, char *text, uint64_t text_bytes) {
   int status;
+  open_helpers(path);
   dnn->library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!dnn->library) {
     snprintf(text, text_bytes, "cuDNN is not there: %s", dlerror());
@@ -182,6 +200,8 @@ static int open_path(struct dnn *dnn, const char *path, char *text, uint64_t tex
     snprintf(text, text_bytes, "%s lacks functions of cuDNN's backend API", path);
   } else if ((dnn->version = (int64_t)dnn->get_version()) < OLDEST) {
     snprintf(text, text_bytes, "%s is older than version 9.10.2", path);
+  } else if (!has_cublas(dnn, text, text_bytes)) {
+    /* text says it */
   } else if ((status = dnn->create(&dnn->handle)) != DNN_SUCCESS) {
     snprintf(text, text_bytes, "%s cannot be used on this device: %s", path, dnn->error_string(status));
   } else {
@@ -193,10 +213,8 @@ static int open_path(struct dnn *dnn, const char *path, char *text, uint64_t tex
 
 static int open_best(struct dnn *dnn, struct search *search, char *text, uint64_t text_bytes) {
   qsort(search->found, (size_t)search->count, sizeof *search->found, newer_first);
-  for (int i = 0; i < search->count; i++) {
-    open_helpers(search->found[i].path);
+  for (int i = 0; i < search->count; i++)
     if (open_path(dnn, search->found[i].path, text, text_bytes)) return 1;
-  }
   return 0;
 }
 
@@ -207,10 +225,10 @@ struct dnn *dnn_open(char *text, uint64_t text_bytes) {
   if (dnn && search) {
     each_part(search, getenv("TRAINER_LIBRARY_PATH"), add_folder);
     opened = open_best(dnn, search, text, text_bytes);
-    if (!opened) {
-      search->count = 0;
+    if (search->count == 0) {
       search_machine(search);
-      opened = open_best(dnn, search, text, text_bytes) || open_path(dnn, LIBRARY, text, text_bytes);
+      if (search->count == 0) add_path(search, LIBRARY); /* the loader may know more */
+      opened = open_best(dnn, search, text, text_bytes);
     }
   } else {
     snprintf(text, text_bytes, "out of host memory");

@@ -16,7 +16,8 @@ struct dnn_plan;
 
 /* The newest cuDNN of this machine, for the calling thread's current device. NULL: text
  * says why there is none. Looks into TRAINER_LIBRARY_PATH first (folders, ':' between them),
- * then LD_LIBRARY_PATH, Python environments and system folders. */
+ * then LD_LIBRARY_PATH, Python environments and system folders. Open cuBLASLt before it:
+ * cuDNN uses the one that is loaded. */
 struct dnn *dnn_open(char *text, uint64_t text_bytes);
 void dnn_close(struct dnn *dnn);
 
@@ -49,6 +50,7 @@ struct dnn_plan *dnn_plan_make(struct dnn *dnn, const struct dnn_attention *shap
 void dnn_plan_free(struct dnn_plan *plan);
 
 uint64_t dnn_plan_workspace(const struct dnn_plan *plan);
+int dnn_plan_is_padded(const struct dnn_plan *plan); /* wants the lengths */
 
 /* Launches on the stream, which may be under capture. Addresses are aligned to 16 bytes. */
 int32_t dnn_plan_run(struct dnn_plan *plan, void *const tensors[DNN_TENSORS], void *workspace, cudaStream_t stream, char *text, uint64_t text_bytes);

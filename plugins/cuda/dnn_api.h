@@ -123,6 +123,7 @@ struct dnn {
   pthread_mutex_t lock; /* the handle carries the stream from call to call */
 
   size_t (*get_version)(void);
+  size_t (*get_cudart_version)(void);
   int (*create)(dnn_handle *handle);
   int (*destroy)(dnn_handle handle);
   int (*set_stream)(dnn_handle handle, cudaStream_t stream);

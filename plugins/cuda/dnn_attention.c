@@ -459,6 +459,8 @@ void dnn_plan_free(struct dnn_plan *plan) {
 
 uint64_t dnn_plan_workspace(const struct dnn_plan *plan) { return plan->scratch_bytes + plan->own_bytes; }
 
+int dnn_plan_is_padded(const struct dnn_plan *plan) { return plan->used[DNN_KEY_LENGTHS]; }
+
 /* The address of a tensor: of the caller, a value on the host, or scratch. */
 static void *address_of(struct dnn_plan *plan, int id, void *const tensors[DNN_TENSORS], void *workspace) {
   switch (id) {

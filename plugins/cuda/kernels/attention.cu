@@ -1,6 +1,9 @@
 /* attention.cu - ATTENTION and its gradient: checks, and who computes them. cuDNN does
  * where it is there and the shape is one it does well; kernels/attention_body.cuh does
  * everything. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "../../../native/half.h"
 #include "../dnn.h"
 #include "attention_body.cuh"
@@ -222,8 +225,18 @@ __global__ void __launch_bounds__(FIX_THREADS) fix_keys(attention a) {
   clear(a.dv, b, h, l, a.width);
 }
 
-/* Whether cuDNN's kernels do this shape well. Equal bits in every run are not among what
- * they promise for the gradient. */
+/* Products below which a plan, which takes a second to make, is never paid back. */
+constexpr double WORTH_A_PLAN = 1 << 30;
+
+/* TRAINER_CUDA_ATTENTION = own: never cuDNN; dnn: cuDNN for small shapes too. */
+int is_worth_a_plan(const operands &x) {
+  const char *choice = getenv("TRAINER_CUDA_ATTENTION");
+  if (choice && !strcmp(choice, "own")) return 0;
+  return (choice && !strcmp(choice, "dnn")) || (double)x.q->count * (double)x.k->shape[1] >= WORTH_A_PLAN;
+}
+
+/* Whether cuDNN's kernels do this shape. Equal bits in every run are not among what they
+ * promise for the gradient. */
 int suits_dnn(const struct call *call, const operands &x) {
   uint32_t dtype = x.q->dtype;
   const struct view *tensors[] = {x.q, x.k, x.v, x.o, x.grad_o, x.dq, x.dk, x.dv};
@@ -271,7 +284,7 @@ struct dnn_attention dnn_shape(const struct call *call, const operands &x) {
 int32_t prepare_with(const struct call *call, const operands &x, void **prepared) {
   char why[256];
   *prepared = nullptr;
-  if (!suits_dnn(call, x)) return TRAINER_OK;
+  if (!suits_dnn(call, x) || !is_worth_a_plan(x)) return TRAINER_OK;
   struct dnn_attention shape = dnn_shape(call, x);
   *prepared = dnn_plan_make(call->gpu->dnn, &shape, why, sizeof why);
   return TRAINER_OK;
@@ -308,7 +321,7 @@ int32_t run_dnn(const struct call *call, const operands &x, char *text, uint64_t
   }
   tensors[DNN_QUERY_LENGTHS] = lengths;
   tensors[DNN_KEY_LENGTHS] = lengths + a.batch;
-  make_lengths<<<1, FIX_THREADS, 0, call->stream>>>(a, lengths, lengths + a.batch);
+  if (dnn_plan_is_padded((struct dnn_plan *)call->prepared)) make_lengths<<<1, FIX_THREADS, 0, call->stream>>>(a, lengths, lengths + a.batch);
   int32_t status = dnn_plan_run((struct dnn_plan *)call->prepared, tensors, scratch, call->stream, text, bytes);
   if (status || !x.lengths->present) return status ? status : launched(text, bytes);
   constexpr int WARPS = FIX_THREADS / WARP;

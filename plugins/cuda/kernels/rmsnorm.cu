@@ -8,7 +8,7 @@
 namespace {
 
 constexpr int ITEMS = 4; /* vectors of a row that one thread keeps */
-constexpr int THREADS_MOST = 1024;
+constexpr int THREADS_MOST = 512; /* leaves 128 registers */
 constexpr int PLAIN_THREADS = 256;
 constexpr int BLOCKS_PER_MULTIPROCESSOR = 4; /* of the gradient */
 
