@@ -228,7 +228,7 @@ static void store(const struct loss *l) {
   const struct call *call = l->pass->call;
   struct blends blends = pass_blends(l->pass);
   if (l->want_dh) sink_store(l->pass, matrix_of(&call->out[1]), l->dh);
-  if (l->dw_apart) {
+  if (l->dw_apart && l->h.rows) {
     struct blend add = blend_copy(matrix_of(&call->out[2]), l->dw);
     add.add = add.dst;
     blends_add(&blends, add);

@@ -153,6 +153,8 @@ struct forward {
   int stacked; /* weights are copied, one below the other */
   struct matrix x; /* left side: x, with room for u if the adapters join */
   struct matrix w; /* if stacked: [sum N_p, K], with room for B if the adapters join */
+  struct matrix down; /* left side of u: drop(x) */
+  struct matrix a; /* [ranks, K] */
   struct matrix b; /* [sum N_p, ranks] */
   struct matrix u; /* [T, ranks] */
   struct matrix y;
@@ -195,24 +197,38 @@ static void start_with_bias(struct forward *f, struct blends *blends) {
   }
 }
 
-/* Lays out the operands; the weights and B are written. */
+/* The adapters' matrices and drop(x), ready to be read. */
+static void lay_out_adapters(struct forward *f, struct blends *blends) {
+  struct pass *pass = f->pass;
+  struct linear *l = &f->linear;
+  struct matrix x = matrix_of(&pass->call->in[0]);
+  const struct view *mask = &pass->call->in[1];
+  f->a = scratch_matrix(&pass->scratch, l->compute, l->ranks, l->in);
+  f->b = f->joins ? matrix_cols(f->w, l->in, l->ranks) : scratch_matrix(&pass->scratch, l->compute, l->out, l->ranks);
+  stack_a(blends, l, f->as, f->a);
+  stack_b(blends, l, f->bs, f->b);
+  f->down = gemm_reads(&x, l->compute) ? x : matrix_cols(f->x, 0, l->in);
+  if (!mask->present) return;
+  f->down = scratch_matrix(&pass->scratch, l->compute, f->rows, l->in);
+  blends_add(blends, blend_drop(f->down, x, mask, f32_of_bits(l->attr->keep_scale_bits)));
+}
+
+/* Brings all operands but u to where products read them. */
 static void lay_out(struct forward *f) {
   struct pass *pass = f->pass;
   struct linear *l = &f->linear;
   struct blends blends = pass_blends(pass);
   struct matrix x = matrix_of(&pass->call->in[0]);
-  int64_t tail = f->joins ? l->ranks : 0;
+  int64_t width = l->in + (f->joins ? l->ranks : 0);
   f->y = sink_of(pass, matrix_of(&pass->call->out[0]), l->compute);
-  if (f->stacked) f->w = scratch_matrix(&pass->scratch, l->compute, l->out, l->in + tail);
+  if (f->stacked) f->w = scratch_matrix(&pass->scratch, l->compute, l->out, width);
   if (f->joins) {
-    f->x = scratch_matrix(&pass->scratch, l->compute, f->rows, l->in + tail);
+    f->x = scratch_matrix(&pass->scratch, l->compute, f->rows, width);
     blends_add(&blends, blend_copy(matrix_cols(f->x, 0, l->in), x));
-    f->b = matrix_cols(f->w, l->in, tail);
   } else {
     f->x = side_of(pass, &blends, x, l->compute);
-    if (l->rank) f->b = scratch_matrix(&pass->scratch, l->compute, l->out, l->ranks);
   }
-  if (l->rank) stack_b(&blends, l, f->bs, f->b);
+  if (l->rank) lay_out_adapters(f, &blends);
   start_with_bias(f, &blends);
   if (f->stacked) weights_stack(pass, &blends, l, f->weights, matrix_cols(f->w, 0, l->in));
   else blends_run(&blends);
@@ -222,20 +238,11 @@ static void lay_out(struct forward *f) {
 static void project_down(struct forward *f) {
   struct pass *pass = f->pass;
   struct linear *l = &f->linear;
-  const struct view *mask = &pass->call->in[1], *operand = &pass->call->out[1];
-  struct blends blends = pass_blends(pass);
-  struct matrix x = matrix_of(&pass->call->in[0]), a = scratch_matrix(&pass->scratch, l->compute, l->ranks, l->in);
-  struct matrix left = gemm_reads(&x, l->compute) ? x : matrix_cols(f->x, 0, l->in);
-  if (mask->present) {
-    left = scratch_matrix(&pass->scratch, l->compute, f->rows, l->in);
-    blends_add(&blends, blend_drop(left, x, mask, f32_of_bits(l->attr->keep_scale_bits)));
-  }
-  stack_a(&blends, l, f->as, a);
-  blends_run(&blends);
+  const struct view *operand = &pass->call->out[1];
   struct matrix made = ranks_sink(pass, l, operand, f->rows);
-  struct gemm down = gemm_of(l->compute, left, matrix_transposed(a), made);
+  struct gemm down = gemm_of(l->compute, f->down, matrix_transposed(f->a), made);
   pass_gemm(pass, &down);
-  blends = pass_blends(pass);
+  struct blends blends = pass_blends(pass);
   ranks_store(&blends, l, operand, made);
   if (f->joins) {
     f->u = matrix_cols(f->x, l->in, l->ranks);
