@@ -14,7 +14,7 @@ CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 .PHONY: help build release native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 tools: ## check that what a build needs is here
 	@for t in go cmake cc; do command -v $$t >/dev/null || { echo "make: $$t is not installed; a build needs Go 1.26, CMake 3.20 and a C11 compiler" >&2; exit 1; }; done
