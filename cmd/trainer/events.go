@@ -10,12 +10,12 @@ import (
 
 // Job is what a worker is asked to do.
 type Job struct {
-	Command      string        `codec:"command"`   // train, plan, bench, generate or verify
+	Command      string        `codec:"command"`   // train, plan, bench, eval, generate or verify
 	Config       config.Config `codec:"config"`    // resolved; recompute may still be auto
 	ModelDir     string        `codec:"model_dir"` // the folder that Config.ModelName stands for
 	Device       DeviceChoice  `codec:"device"`
 	Prompts      []string      `codec:"prompts"` // whole texts to answer: before and after training, or by generate
-	Adapter      string        `codec:"adapter"` // PEFT folder, for generate and verify
+	Adapter      string        `codec:"adapter"` // PEFT folder, for eval, generate and verify
 	Merged       string        `codec:"merged"`  // model folder, for verify
 	MaxNewTokens int           `codec:"max_new_tokens"`
 }

@@ -112,41 +112,51 @@ func (j Job) allowedShare() (float64, error) {
 	return allowedShare[merged.DType()], nil
 }
 
-// adaptedLogits are those of base and adapter. An adapter of any kind is applied as plain
-// LoRA, and what DoRA does to the rows of the base is done while they load.
+// adaptedLogits are those of base and adapter, of any kind.
 func adaptedLogits(ctx context.Context, job Job) (logits []float32, err error) {
-	base, err := surgery.OpenBase(job.ModelDir)
+	dir, rows, err := foldAdapter(job)
 	if err != nil {
 		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	job.Adapter = dir
+	return logitsOf(ctx, job, rows)
+}
+
+// foldAdapter writes a job's adapter, of any kind, as plain LoRA into a temporary folder,
+// and returns what the rows of the base's tensors are to be multiplied by for DoRA.
+func foldAdapter(job Job) (dir string, rows map[string][]float32, err error) {
+	base, err := surgery.OpenBase(job.ModelDir)
+	if err != nil {
+		return "", nil, err
 	}
 	defer base.Close()
 	adapter, err := surgery.OpenAdapter(job.Adapter)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	defer adapter.Close()
-	apart, err := surgery.NewMerged(base, adapter)
+	merged, err := surgery.NewMerged(base, adapter)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	if job.Adapter, err = os.MkdirTemp("", "trainer-verify-"); err != nil {
-		return nil, fault.New(fault.Disk, "make a temporary folder: %w", err)
-	}
-	defer os.RemoveAll(job.Adapter)
-	if err := apart.WritePlain(job.Adapter); err != nil {
-		return nil, err
-	}
-	rows := map[string][]float32{}
+	rows = map[string][]float32{}
 	for _, module := range adapter.Modules() {
-		factors, err := apart.RowFactors(module + ".weight")
+		factors, err := merged.RowFactors(module + ".weight")
 		if err != nil {
-			return nil, err
+			return "", nil, err
 		}
 		if factors != nil {
 			rows[module+".weight"] = factors
 		}
 	}
-	return logitsOf(ctx, job, rows)
+	if dir, err = os.MkdirTemp("", "trainer-adapter-"); err != nil {
+		return "", nil, fault.New(fault.Disk, "make a temporary folder: %w", err)
+	}
+	if err := merged.WritePlain(dir); err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, rows, nil
 }
 
 // logitsOf are the scores behind random texts, of a job's model with its adapter, if it
