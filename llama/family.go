@@ -167,3 +167,12 @@ func (c Config) Targets(names []string) ([]string, error) {
 	}
 	return targets, nil
 }
+
+// Window is the number of keys a query sees at most in any layer; 0 = all up to its own.
+func (c Config) Window() int {
+	most := 0
+	for _, w := range c.Windows {
+		most = max(most, w)
+	}
+	return most
+}

@@ -106,3 +106,19 @@ func (s RopeScaling) llama3(f float32) float32 {
 	smooth := (float32(original)*(1/wavelength) - float32(s.LowFreqFactor)) / float32(s.HighFreqFactor-s.LowFreqFactor)
 	return float32((1-smooth)*f)/float32(s.Factor) + float32(smooth*f)
 }
+
+// Factors are what the llama3 form divides each inverse frequency by, [RotaryDim/2]; nil for
+// the other forms.
+func (s RopeScaling) Factors(c Config) []float32 {
+	if s.Type != "llama3" {
+		return nil
+	}
+	plain := c
+	plain.RopeScaling = RopeScaling{Type: "default"}
+	unscaled, _ := plain.InvFreq()
+	scaled, _ := c.InvFreq()
+	for i := range unscaled {
+		unscaled[i] /= scaled[i]
+	}
+	return unscaled
+}

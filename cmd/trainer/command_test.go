@@ -40,10 +40,10 @@ func TestUsageIsRefused(t *testing.T) {
 		{"plan --output_dir x", "unknown flag --output_dir; trainer plan --help lists all"},
 		{"-x", "unknown flag -x; trainer --help lists all"},
 		{"plna", `found "plna", expected a command or flags; did you mean plan?`},
-		{"--seed 1 stray", `found "stray", expected one of the commands train, demo, plan, bench, devices, data, eval, generate, merge, convert, expand, version, completion, help, or flags`},
+		{"--seed 1 stray", `found "stray", expected one of the commands train, demo, plan, bench, devices, data, eval, generate, merge, convert, expand, export, version, completion, help, or flags`},
 		{"train stray", `trainer train: found "stray", expected flags like --batch_size 8 only`},
 		{"data shwo", `trainer data: found "shwo", expected a command or flags; did you mean show?`},
-		{"help nothing-like-it", `found "nothing-like-it", expected one of the commands train, demo, plan, bench, devices, data, eval, generate, merge, convert, expand, version, completion, help, or flags`},
+		{"help nothing-like-it", `found "nothing-like-it", expected one of the commands train, demo, plan, bench, devices, data, eval, generate, merge, convert, expand, export, version, completion, help, or flags`},
 		{"--seed", "--seed: found nothing, expected a value behind it"},
 		{"--seed x", `--seed: found "x", expected a whole number of at least 0`},
 		{"--lr 1 --learning_rate 2", "found both --lr and --learning_rate, expected one of them: they are two names of one setting"},
@@ -262,7 +262,7 @@ func TestHelp(t *testing.T) {
 			assert.Contains(t, strings.Join(strings.Fields(bare.out), " "), "--"+alias)
 		}
 	}
-	for _, command := range []string{"", "train", "demo", "plan", "bench", "devices", "data", "data show", "eval", "generate", "merge", "convert", "expand", "version", "completion", "help"} {
+	for _, command := range []string{"", "train", "demo", "plan", "bench", "devices", "data", "data show", "eval", "generate", "merge", "convert", "expand", "export", "version", "completion", "help"} {
 		r := trainer(t, append(strings.Fields(command), "--help")...)
 		assert.Equal(t, 0, r.code, command)
 		assert.Contains(t, r.out, "\nUsage:\n  trainer")

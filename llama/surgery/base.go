@@ -96,8 +96,14 @@ const chunkElements = 1 << 22
 // eachChunk calls do with successive runs of rows of a tensor, as many as chunkElements
 // hold, at least one. The slice is reused.
 func eachChunk(src Source, tensor string, shape []int64, do func(first int64, values []float32) error) error {
+	return eachGroup(src, tensor, shape, 1, do)
+}
+
+// eachGroup is eachChunk with runs of whole groups of so many rows; the groups fill the
+// tensor.
+func eachGroup(src Source, tensor string, shape []int64, group int64, do func(first int64, values []float32) error) error {
 	rows, width := rowsOf(shape)
-	step := min(rows, max(1, chunkElements/max(1, width)))
+	step := min(rows, max(1, chunkElements/max(1, width*group))*group)
 	buffer := make([]float32, step*width)
 	for first := int64(0); first < rows; first += step {
 		chunk := buffer[:min(step, rows-first)*width]

@@ -1,8 +1,10 @@
 """Prints how the logits of two models differ, as Transformers and PEFT compute them.
 
-usage: compare_logits.py MODEL ADAPTER|- OTHER_MODEL OTHER_ADAPTER|-
+usage: compare_logits.py MODEL ADAPTER|- OTHER_MODEL OTHER_ADAPTER|-, where a model may be a
+GGUF file.
 """
 import json
+import os
 import sys
 
 import torch
@@ -12,7 +14,10 @@ torch.set_num_threads(2)
 
 
 def logits(model_dir, adapter):
-    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    options = {"dtype": torch.float32}
+    if model_dir.endswith(".gguf"):
+        model_dir, options["gguf_file"] = os.path.split(model_dir)
+    model = AutoModelForCausalLM.from_pretrained(model_dir, **options)
     if adapter != "-":
         from peft import PeftModel
 
