@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"trainer/files/peft"
 	"trainer/training/config"
 	"trainer/training/metrics"
 )
@@ -122,14 +121,4 @@ func runEval(ctx context.Context, job Job, events Events) (result Result, err er
 	}
 	out, err := w.engine.Train(ctx, loop, events)
 	return Result{Interrupted: out.Interrupted}, err
-}
-
-// foldsAdapter tells whether a job's adapter is of a kind that the engine does not compute
-// as it is, on a base whose rows can be scaled while they load.
-func (j Job) foldsAdapter() (bool, error) {
-	if j.Adapter == "" || j.Config.TrainType != "lora" {
-		return false, nil
-	}
-	c, err := peft.ReadConfig(j.Adapter)
-	return c.UseDoRA || c.UseRSLoRA || len(c.RankPattern)+len(c.AlphaPattern) > 0, err
 }

@@ -8,9 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 
-	"trainer/core/abi"
 	"trainer/fault"
-	"trainer/files/safetensors"
 	"trainer/llama/surgery"
 	"trainer/training"
 )
@@ -123,42 +121,6 @@ func adaptedLogits(ctx context.Context, job Job) (logits []float32, err error) {
 	return logitsOf(ctx, job, rows)
 }
 
-// foldAdapter writes a job's adapter, of any kind, as plain LoRA into a temporary folder,
-// and returns what the rows of the base's tensors are to be multiplied by for DoRA.
-func foldAdapter(job Job) (dir string, rows map[string][]float32, err error) {
-	base, err := surgery.OpenBase(job.ModelDir)
-	if err != nil {
-		return "", nil, err
-	}
-	defer base.Close()
-	adapter, err := surgery.OpenAdapter(job.Adapter)
-	if err != nil {
-		return "", nil, err
-	}
-	defer adapter.Close()
-	merged, err := surgery.NewMerged(base, adapter)
-	if err != nil {
-		return "", nil, err
-	}
-	rows = map[string][]float32{}
-	for _, module := range adapter.Modules() {
-		factors, err := merged.RowFactors(module + ".weight")
-		if err != nil {
-			return "", nil, err
-		}
-		if factors != nil {
-			rows[module+".weight"] = factors
-		}
-	}
-	if dir, err = os.MkdirTemp("", "trainer-adapter-"); err != nil {
-		return "", nil, fault.New(fault.Disk, "make a temporary folder: %w", err)
-	}
-	if err := merged.WritePlain(dir); err != nil {
-		return "", nil, errors.Join(err, os.RemoveAll(dir))
-	}
-	return dir, rows, nil
-}
-
 // logitsOf are the scores behind random texts, of a job's model with its adapter, if it
 // names one. rows are factors on the rows of tensors.
 func logitsOf(ctx context.Context, job Job, rows map[string][]float32) (logits []float32, err error) {
@@ -201,40 +163,4 @@ func largestDifference(a, b []float32) (most float64) {
 		most = max(most, math.Abs(float64(a[i])-float64(b[i])))
 	}
 	return most
-}
-
-// rowScaled reads a model's weights with factors on the rows of some tensors.
-type rowScaled struct {
-	training.Source
-	folder *safetensors.Folder
-	rows   map[string][]float32 // by tensor
-}
-
-// DType implements training.Source.
-func (s rowScaled) DType(name string) abi.DType {
-	if s.rows[name] != nil {
-		return abi.F32
-	}
-	return s.Source.DType(name)
-}
-
-// ReadAt implements training.Source.
-func (s rowScaled) ReadAt(name string, dst []byte, offset int64) error {
-	factors := s.rows[name]
-	if factors == nil {
-		return s.Source.ReadAt(name, dst, offset)
-	}
-	info, _ := s.folder.Tensor(name)
-	size, _ := safetensors.DTypeSize(info.DType)
-	values, first := make([]float32, len(dst)/4), offset/4
-	raw := make([]byte, int64(len(values))*size)
-	if err := s.folder.Read(info, raw, first*size); err != nil {
-		return err
-	}
-	safetensors.DecodeFloats(values, raw, info.DType)
-	for i := range values {
-		values[i] *= factors[(first+int64(i))/info.Shape[1]]
-	}
-	safetensors.AppendFloats(dst[:0], values, "F32")
-	return nil
 }
