@@ -20,6 +20,8 @@ func sharedFolder(t *testing.T) string {
 	if dir == "" {
 		dir = "../../../shared"
 	}
+	dir, err := filepath.Abs(dir)
+	require.NoError(t, err)
 	if _, err := os.Stat(filepath.Join(dir, "models", "llama-10m")); err != nil {
 		t.Skip("needs TRAINER_SHARED: the folder with models/llama-10m")
 	}
