@@ -109,18 +109,11 @@ func (e *Engine) micro(b data.Batch, training bool, params []byte) (*session.Tic
 	return t, head.Loss, err
 }
 
-// tokenInputs are the bytes of a batch's tokens. A row's random numbers are those of
-// its record.
+// tokenInputs are the bytes of a batch's tokens.
 func tokenInputs(body Body, b data.Batch) map[*op.Value][]byte {
-	samples := make([]int32, 0, b.Rows*b.Seq)
-	for _, s := range b.Samples {
-		for range b.Seq {
-			samples = append(samples, s)
-		}
-	}
 	t := body.Tokens
 	n := t.IDs.Count()
-	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(samples, n, 0)}
+	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(b.Samples, n, 0)}
 }
 
 // padded encodes values and fills up to n with pad.

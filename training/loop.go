@@ -16,13 +16,14 @@ import (
 
 // Plan of the loop: what is seen, in which order, how often.
 type Loop struct {
-	Train, Eval *data.Dataset // Eval may be nil
-	PadID       int32
-	Epochs      int
-	MaxSteps    int // optimizer steps in the whole run; -1 = no limit
-	EvalSteps   int // evaluate every so many steps; 0 = only before and after
-	Shuffle     bool
-	Schedule    optim.Schedule
+	Train, Eval   *data.Dataset // Eval may be nil
+	PadID         int32
+	Epochs        int
+	MaxSteps      int // optimizer steps in the whole run; -1 = no limit
+	EvalSteps     int // evaluate every so many steps; 0 = only before and after
+	Shuffle       bool
+	GroupByLength bool // shuffled rows of about one length share a batch
+	Schedule      optim.Schedule
 }
 
 // Events is where the loop tells what happens. Errors end the run.
@@ -47,10 +48,19 @@ func (l Loop) Steps(batch, accumulation int) int {
 	return total
 }
 
+// sampler decides the order of the training rows.
+func (l Loop) sampler(s Settings) data.Sampler {
+	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	if l.GroupByLength {
+		sampler.Lengths, sampler.Batch = l.Train.ExampleLengths(), int(s.Batch)
+	}
+	return sampler
+}
+
 // Lengths are those of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
 func (l Loop) Lengths(s Settings) (train, eval []int64) {
-	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	sampler := l.sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
 	seen := map[int64]bool{}
 	var order []int
@@ -93,7 +103,7 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 		return r.out, err
 	}
 	began := time.Now()
-	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: e.Settings.Seed}
+	sampler := l.sampler(e.Settings)
 	perEpoch := sampler.StepsPerEpoch(int(e.Settings.Batch), e.Settings.Accumulation)
 	var order []int
 	for r.out.Steps < r.total && ctx.Err() == nil {
@@ -219,9 +229,9 @@ func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
 	b := data.Collate(examples, pad, int(e.Settings.Grain))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++
-		b.Samples = append(b.Samples, 0)
 		for t := range b.Seq {
 			b.IDs = append(b.IDs, pad)
+			b.Samples = append(b.Samples, 0)
 			b.Positions = append(b.Positions, int32(t))
 		}
 	}
