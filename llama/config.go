@@ -1,9 +1,9 @@
 package llama
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"trainer/files/jsonstrict"
 	"trainer/files/modeldir"
@@ -20,11 +20,18 @@ type Config struct {
 	NumHeads          int // query heads
 	NumKVHeads        int // key and value heads; divides NumHeads
 	HeadDim           int // width of a head, even; NumHeads*HeadDim may differ from HiddenSize
+	RotaryDim         int // its first features, which are rotated, even
 	VocabSize         int
 	MaxPositions      int // context length it was made for
 	RMSNormEps        float64
 	RopeTheta         float64
 	RopeScaling       RopeScaling
+	Windows           []int  // keys a query sees, by layer; 0, or nil, = all up to its own
+	QKVBias           bool   // q, k and v have biases
+	OutBias           bool   // o has one
+	MLPBias           bool   // gate, up and down have
+	QKNorm            bool   // queries and keys are normalised by head
+	Fused             bool   // q, k and v are one matrix, gate and up another
 	TieWordEmbeddings bool   // the head is the embedding
 	TorchDType        string // of the checkpoint, as "bfloat16"; "" where it does not say
 	BOS, PAD          int    // token ids, -1 for none
@@ -44,8 +51,8 @@ const (
 	maxInner     = 1 << 24 // intermediate size, and heads * head_dim
 )
 
-// families are the model types read here and the architecture each stands for.
-var families = map[string]string{"llama": "LlamaForCausalLM"}
+// unsupported is the remedy for what would change the computation without being computed.
+const unsupported = "this variant of the architecture is not supported"
 
 // ConfigName is the file of a model folder that describes it.
 const ConfigName = "config.json"
@@ -72,11 +79,13 @@ func ParseConfig(file string, text []byte) (Config, error) {
 		return Config{}, err
 	}
 	c := Config{raw: f.Value()}
-	c.readFamily(f)
+	m := c.readFamily(f)
 	if f.Err() == nil {
 		f.Require("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
-		c.readSizes(f)
-		c.readRope(f)
+		c.readSizes(f, m.absent)
+		c.readRope(f, m)
+		c.readBiases(f, m)
+		c.readWindows(f, m)
 		c.readTokens(f)
 		refuseUnsupported(f)
 		c.TorchDType = readDType(f)
@@ -89,37 +98,26 @@ func ParseConfig(file string, text []byte) (Config, error) {
 	return c, nil
 }
 
-// readFamily refuses models of another architecture.
-func (c *Config) readFamily(f *jsonstrict.Fields) {
-	c.ModelType, c.Architectures = f.String("model_type", ""), f.Strings("architectures")
-	want := families[c.ModelType]
-	if want != "" && (len(c.Architectures) == 0 || slices.Contains(c.Architectures, want)) {
-		return
-	}
-	var known []string
-	for modelType, architecture := range families {
-		known = append(known, fmt.Sprintf("%s (%s)", modelType, architecture))
-	}
-	slices.Sort(known)
-	f.Refuse("model_type", fmt.Sprintf("%.40q with architectures %.80q", c.ModelType, c.Architectures), strings.Join(known, " or "), "choose a model of a supported architecture")
-}
-
-func (c *Config) readSizes(f *jsonstrict.Fields) {
+func (c *Config) readSizes(f *jsonstrict.Fields, absent sizes) {
 	size := func(name string, absent, high int) int { return int(f.Int(name, int64(absent), 1, int64(high))) }
 	c.HiddenSize = size("hidden_size", 1, maxHidden)
 	c.IntermediateSize = size("intermediate_size", 1, maxInner)
 	c.NumLayers = size("num_hidden_layers", 1, maxLayers)
 	c.NumHeads = size("num_attention_heads", 1, maxHeads)
-	c.NumKVHeads = size("num_key_value_heads", c.NumHeads, maxHeads)
+	kvHeads := c.NumHeads
+	if _, stated := f.Value().Get("num_key_value_heads"); !stated && absent.kvHeads > 0 { // null means as many as query heads
+		kvHeads = absent.kvHeads
+	}
+	c.NumKVHeads = size("num_key_value_heads", kvHeads, maxHeads)
 	c.VocabSize = size("vocab_size", 1, maxVocab)
-	c.MaxPositions = size("max_position_embeddings", 2048, maxPositions)
-	c.RMSNormEps = f.Float("rms_norm_eps", 1e-6, 1e-30, 1)
-	c.HeadDim = size("head_dim", max(1, c.HiddenSize/c.NumHeads), maxInner)
+	c.MaxPositions = size("max_position_embeddings", absent.positions, maxPositions)
+	c.RMSNormEps = f.Float("rms_norm_eps", absent.eps, 1e-30, 1)
+	c.HeadDim = size("head_dim", cmp.Or(absent.headDim, max(1, c.HiddenSize/c.NumHeads)), maxInner)
 	const remedy = "correct the file"
 	if c.NumHeads%c.NumKVHeads != 0 {
 		f.Refuse("num_key_value_heads", fmt.Sprint(c.NumKVHeads), fmt.Sprintf("a divisor of num_attention_heads, %d", c.NumHeads), remedy)
 	}
-	if _, stated := f.Get("head_dim"); !stated && c.HiddenSize%c.NumHeads != 0 {
+	if _, stated := f.Get("head_dim"); !stated && absent.headDim == 0 && c.HiddenSize%c.NumHeads != 0 {
 		f.Refuse("num_attention_heads", fmt.Sprint(c.NumHeads), fmt.Sprintf("a divisor of hidden_size, %d, where head_dim is not given", c.HiddenSize), remedy)
 	}
 	if c.HeadDim%2 != 0 {
@@ -152,17 +150,13 @@ func (c *Config) readTokens(f *jsonstrict.Fields) {
 
 // refuseUnsupported refuses what would change the computation without being computed.
 func refuseUnsupported(f *jsonstrict.Fields) {
-	const remedy = "this variant of the architecture is not supported"
 	if act := f.String("hidden_act", "silu"); act != "silu" {
-		f.Refuse("hidden_act", fmt.Sprintf("%.40q", act), `"silu"`, remedy)
+		f.Refuse("hidden_act", fmt.Sprintf("%.40q", act), `"silu"`, unsupported)
 	}
-	for _, name := range []string{"attention_bias", "mlp_bias"} {
-		if f.Bool(name, false) {
-			f.Refuse(name, "true", "false", remedy)
+	for _, name := range []string{"attention_dropout", "resid_pdrop", "embd_pdrop"} {
+		if p := f.Float(name, 0, 0, 1); p != 0 {
+			f.Refuse(name, fmt.Sprint(p), "0", unsupported)
 		}
-	}
-	if p := f.Float("attention_dropout", 0, 0, 1); p != 0 {
-		f.Refuse("attention_dropout", fmt.Sprint(p), "0", remedy)
 	}
 	for _, name := range []string{"quantization_config", "quantization"} {
 		if _, ok := f.Get(name); ok {

@@ -3,13 +3,14 @@ package llama
 import (
 	"fmt"
 	"math"
+	"strings"
 
 	"trainer/core/model"
 	"trainer/core/op"
 )
 
-// Model is a Llama as ops. Letters: T tokens, B rows, S their length, H hidden, N
-// query heads, G key and value heads, D head width, F intermediate.
+// Model is a Llama, or one of its kin, as ops. Letters: T tokens, B rows, S their length,
+// H hidden, N query heads, G key and value heads, D head width, F intermediate.
 type Model struct{ Config Config }
 
 var _ model.Model = Model{}
@@ -25,6 +26,8 @@ func (m Model) Specs() []model.Spec {
 
 func partOf(t TensorSpec) model.Part {
 	switch {
+	case strings.HasSuffix(t.Name, ".bias"):
+		return model.Bias
 	case len(t.Shape) == 1:
 		return model.Norm
 	case t.Name == embedding:
@@ -84,30 +87,85 @@ func (s stream) norm(b *op.Builder, weight *op.Value, eps float64) (*op.Value, s
 	return y, stream{h: h}
 }
 
+// layer emits layer i: attention, then the gated MLP.
 func (m Model) layer(b *op.Builder, t model.Tokens, w model.Weights, i int, s stream) stream {
-	name := func(part string) string { return fmt.Sprintf("model.layers.%d.%s.weight", i, part) }
-	y, s := s.norm(b, w.Vector(name("input_layernorm")), m.Config.RMSNormEps)
+	l := layer{m.Config, b, t, w, i}
+	y, s := s.norm(b, l.vector("input_layernorm"), m.Config.RMSNormEps)
 	s.h.Keep, s.h.Name = true, fmt.Sprintf("h.%d", i)
-	o := m.attention(b, t, w, y, name)
-	s.branch = w.Linear(b, o, t.Draw, name("self_attn.o_proj"))
-	y, s = s.norm(b, w.Vector(name("post_attention_layernorm")), m.Config.RMSNormEps)
-	gateUp := w.Linear(b, y, t.Draw, name("mlp.gate_proj"), name("mlp.up_proj"))
-	f := int64(m.Config.IntermediateSize)
-	hidden := b.SwiGLU(gateUp.Slice(1, 0, f), gateUp.Slice(1, f, 2*f))
-	s.branch = w.Linear(b, hidden, t.Draw, name("mlp.down_proj"))
+	s.branch = l.attention(y)
+	y, s = s.norm(b, l.vector("post_attention_layernorm"), m.Config.RMSNormEps)
+	s.branch = l.mlp(y)
 	return s
 }
 
-// attention makes the heads' outputs side by side [T, N*D].
-func (m Model) attention(b *op.Builder, t model.Tokens, w model.Weights, y *op.Value, name func(string) string) *op.Value {
-	c := m.Config
-	n, g, d := int64(c.NumHeads), int64(c.NumKVHeads), int64(c.HeadDim)
-	rows := t.IDs.Shape[0]
-	qkv := w.Linear(b, y, t.Draw, name("self_attn.q_proj"), name("self_attn.k_proj"), name("self_attn.v_proj"))
-	frequencies, scale := c.InvFreq()
-	rope := op.RoPE{Heads: n + g, RotaryDim: d, Scale: scale}
-	r := b.RoPE(rope, qkv.Reshape(rows, n+2*g, d), t.Draw.Positions, w.Constant("inv_freq", frequencies)).Reshape(t.Batch, t.Seq, n+2*g, d)
-	o := b.Attention(op.Attention{Scale: 1 / math.Sqrt(float64(d)), Causal: true},
-		op.Attend{Q: r.Slice(2, 0, n), K: r.Slice(2, n, n+g), V: r.Slice(2, n+g, n+2*g)})
-	return o.Reshape(rows, n*d)
+// layer is what the parts of one layer are emitted with.
+type layer struct {
+	Config
+	b     *op.Builder
+	t     model.Tokens
+	w     model.Weights
+	index int
+}
+
+// vector is the weight of a norm.
+func (l layer) vector(name string) *op.Value { return l.w.Vector(layerName(l.index, name+".weight")) }
+
+// linear applies projections to x and lays their outputs side by side.
+func (l layer) linear(x *op.Value, projections ...projection) *op.Value {
+	names := make([]string, len(projections))
+	for i, p := range projections {
+		names[i] = layerName(l.index, p.name+".weight")
+	}
+	return l.w.Linear(l.b, x, l.t.Draw, names...)
+}
+
+// mlp makes down(silu(gate(y)) * up(y)).
+func (l layer) mlp(y *op.Value) *op.Value {
+	f := int64(l.IntermediateSize)
+	gateUp := l.linear(y, l.gateUp()...)
+	return l.linear(l.b.SwiGLU(gateUp.Slice(1, 0, f), gateUp.Slice(1, f, 2*f)), l.down())
+}
+
+// attention makes the heads' outputs and projects them back to [T,H].
+func (l layer) attention(y *op.Value) *op.Value {
+	var x op.Attend
+	if l.QKNorm {
+		x = l.normedHeads(y)
+	} else {
+		x = l.heads(y)
+	}
+	a := op.Attention{Scale: 1 / math.Sqrt(float64(l.HeadDim)), Causal: true, Window: l.window(l.index)}
+	return l.linear(l.b.Attention(a, x).Reshape(y.Shape[0], int64(l.NumHeads*l.HeadDim)), l.out())
+}
+
+// heads makes queries [B,S,N,D], keys and values [B,S,G,D] of one product.
+func (l layer) heads(y *op.Value) op.Attend {
+	n, g := int64(l.NumHeads), int64(l.NumKVHeads)
+	r := l.rotated(l.linear(y, l.qkv()...), n+2*g, n+g)
+	return op.Attend{Q: r.Slice(2, 0, n), K: r.Slice(2, n, n+g), V: r.Slice(2, n+g, n+2*g)}
+}
+
+// normedHeads makes the same of three products, whose heads are rows that norms can read.
+func (l layer) normedHeads(y *op.Value) op.Attend {
+	n, g, d := int64(l.NumHeads), int64(l.NumKVHeads), int64(l.HeadDim)
+	qkv := l.qkv()
+	normed := func(p projection, heads int64, norm string) *op.Value {
+		x, _ := l.b.RMSNorm(l.linear(y, p).Reshape(y.Shape[0]*heads, d), nil, l.vector(norm), l.RMSNormEps)
+		return l.rotated(x, heads, heads)
+	}
+	return op.Attend{
+		Q: normed(qkv[0], n, "self_attn.q_norm"),
+		K: normed(qkv[1], g, "self_attn.k_norm"),
+		V: l.linear(y, qkv[2]).Reshape(l.t.Batch, l.t.Seq, g, d),
+	}
+}
+
+// rotated views x as so many heads, rotates the first of them by their positions, and makes
+// them [B,S,heads,D].
+func (l layer) rotated(x *op.Value, heads, rotated int64) *op.Value {
+	frequencies, scale := l.InvFreq()
+	a := op.RoPE{Heads: rotated, RotaryDim: int64(l.RotaryDim), Scale: scale}
+	table := l.w.Constant("inv_freq", frequencies)
+	d := int64(l.HeadDim)
+	return l.b.RoPE(a, x.Reshape(l.t.IDs.Shape[0], heads, d), l.t.Draw.Positions, table).Reshape(l.t.Batch, l.t.Seq, heads, d)
 }

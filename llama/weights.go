@@ -10,7 +10,7 @@ import (
 	"trainer/files/safetensors"
 )
 
-// TensorSpec is one parameter under its checkpoint name. Matrices are [out, in].
+// TensorSpec is one parameter under its checkpoint name. Matrices are [out, in], biases [out].
 type TensorSpec struct {
 	Name  string
 	Shape []int64
@@ -20,11 +20,11 @@ type TensorSpec struct {
 // unless it is tied.
 func (c Config) Tensors() []TensorSpec {
 	hidden, vocab := int64(c.HiddenSize), int64(c.VocabSize)
-	specs := make([]TensorSpec, 0, 9*c.NumLayers+3)
+	specs := make([]TensorSpec, 0, len(c.layerTensors())*c.NumLayers+3)
 	specs = append(specs, TensorSpec{embedding, []int64{vocab, hidden}})
 	for i := range c.NumLayers {
 		for _, t := range c.layerTensors() {
-			specs = append(specs, TensorSpec{fmt.Sprintf("model.layers.%d.%s.weight", i, t.Name), t.Shape})
+			specs = append(specs, TensorSpec{layerName(i, t.Name), t.Shape})
 		}
 	}
 	specs = append(specs, TensorSpec{"model.norm.weight", []int64{hidden}})
@@ -34,20 +34,72 @@ func (c Config) Tensors() []TensorSpec {
 	return specs
 }
 
-// layerTensors are the parameters of one layer, in the order they are used.
+// layerName is the checkpoint name of a layer's parameter.
+func layerName(layer int, parameter string) string {
+	return fmt.Sprintf("model.layers.%d.%s", layer, parameter)
+}
+
+// layerTensors are the parameters of one layer.
 func (c Config) layerTensors() []TensorSpec {
-	hidden, inner, d := int64(c.HiddenSize), int64(c.IntermediateSize), int64(c.HeadDim)
+	hidden, d := int64(c.HiddenSize), int64(c.HeadDim)
+	specs := []TensorSpec{{"input_layernorm.weight", []int64{hidden}}, {"post_attention_layernorm.weight", []int64{hidden}}}
+	if c.QKNorm {
+		specs = append(specs, TensorSpec{"self_attn.q_norm.weight", []int64{d}}, TensorSpec{"self_attn.k_norm.weight", []int64{d}})
+	}
+	for _, p := range c.layerProjections() {
+		specs = append(specs, TensorSpec{p.name + ".weight", []int64{p.out, p.in}})
+		if p.bias {
+			specs = append(specs, TensorSpec{p.name + ".bias", []int64{p.out}})
+		}
+	}
+	return specs
+}
+
+// projection is one matrix of a layer, [out, in], with or without a bias.
+type projection struct {
+	name    string
+	out, in int64
+	bias    bool
+}
+
+// layerProjections are the matrices of one layer.
+func (c Config) layerProjections() []projection {
+	return slices.Concat(c.qkv(), []projection{c.out()}, c.gateUp(), []projection{c.down()})
+}
+
+// out is the matrix behind the heads.
+func (c Config) out() projection {
+	return projection{"self_attn.o_proj", int64(c.HiddenSize), int64(c.NumHeads) * int64(c.HeadDim), c.OutBias}
+}
+
+// down is the matrix behind SwiGLU.
+func (c Config) down() projection {
+	return projection{"mlp.down_proj", int64(c.HiddenSize), int64(c.IntermediateSize), c.MLPBias}
+}
+
+// qkv are the matrices that make queries, keys and values.
+func (c Config) qkv() []projection {
+	hidden, d := int64(c.HiddenSize), int64(c.HeadDim)
 	q, kv := int64(c.NumHeads)*d, int64(c.NumKVHeads)*d
-	return []TensorSpec{
-		{"input_layernorm", []int64{hidden}},
-		{"self_attn.q_proj", []int64{q, hidden}},
-		{"self_attn.k_proj", []int64{kv, hidden}},
-		{"self_attn.v_proj", []int64{kv, hidden}},
-		{"self_attn.o_proj", []int64{hidden, q}},
-		{"post_attention_layernorm", []int64{hidden}},
-		{"mlp.gate_proj", []int64{inner, hidden}},
-		{"mlp.up_proj", []int64{inner, hidden}},
-		{"mlp.down_proj", []int64{hidden, inner}},
+	if c.Fused {
+		return []projection{{"self_attn.qkv_proj", q + 2*kv, hidden, c.QKVBias}}
+	}
+	return []projection{
+		{"self_attn.q_proj", q, hidden, c.QKVBias},
+		{"self_attn.k_proj", kv, hidden, c.QKVBias},
+		{"self_attn.v_proj", kv, hidden, c.QKVBias},
+	}
+}
+
+// gateUp are the matrices that SwiGLU reads.
+func (c Config) gateUp() []projection {
+	hidden, inner := int64(c.HiddenSize), int64(c.IntermediateSize)
+	if c.Fused {
+		return []projection{{"mlp.gate_up_proj", 2 * inner, hidden, c.MLPBias}}
+	}
+	return []projection{
+		{"mlp.gate_proj", inner, hidden, c.MLPBias},
+		{"mlp.up_proj", inner, hidden, c.MLPBias},
 	}
 }
 

@@ -17,6 +17,8 @@ func TestParamCountsOfKnownModels(t *testing.T) {
 		"llama-2-7b": 6_738_415_616, "llama-2-13b": 13_015_864_320, "llama-2-70b": 68_976_648_192,
 		"llama-3-8b": 8_030_261_248, "llama-3-70b": 70_553_706_496, "tinyllama-1.1b": 1_100_048_384,
 		"smollm2-135m": 134_515_008, "smollm2-360m": 361_821_120, "smollm2-1.7b": 1_711_376_384,
+		"mistral-7b": 7_241_732_096, "qwen2.5-0.5b": 494_032_768, "qwen2.5-1.5b": 1_543_714_304, "qwen2.5-7b": 7_615_616_512,
+		"qwen3-0.6b": 596_049_920, "qwen3-8b": 8_190_735_360, "phi-3-mini": 3_821_079_552,
 	}
 	require.Len(t, ShapeNames(), len(want))
 	for _, name := range ShapeNames() {
@@ -41,7 +43,8 @@ func TestTheLargestConfigDoesNotOverflow(t *testing.T) {
 }
 
 func TestWeightsOfTheModelsHere(t *testing.T) {
-	for _, dir := range []string{oracleModels + "llama2", oracleModels + "llama3", "../testdata/models/demo-2m"} {
+	for _, dir := range []string{oracleModels + "llama2", oracleModels + "llama3", oracleModels + "mistral", oracleModels + "qwen2", oracleModels + "qwen3",
+		oracleModels + "phi3", "../testdata/models/demo-2m"} {
 		c, err := ReadConfig(dir)
 		require.NoError(t, err)
 		folder, err := safetensors.OpenFolder(dir)
@@ -144,8 +147,8 @@ func TestInverseFrequencies(t *testing.T) {
 		config Config
 		want   []uint32 // bits of the float32 steps, worked out apart
 	}{
-		"default": {Config{HeadDim: 16, RopeTheta: 10000}, []uint32{0x3f800000, 0x3ea1e89b, 0x3dcccccd, 0x3d0186e3, 0x3c23d70a, 0x3b4f3e38, 0x3a83126f, 0x39a5cb60}},
-		"llama3": {Config{HeadDim: 16, RopeTheta: 500000, RopeScaling: llama3},
+		"default": {Config{RotaryDim: 16, RopeTheta: 10000}, []uint32{0x3f800000, 0x3ea1e89b, 0x3dcccccd, 0x3d0186e3, 0x3c23d70a, 0x3b4f3e38, 0x3a83126f, 0x39a5cb60}},
+		"llama3": {Config{RotaryDim: 16, RopeTheta: 500000, RopeScaling: llama3},
 			[]uint32{0x3f800000, 0x3cc693b0, 0x3b9a08c8, 0x3a6ef74f, 0x39395d21, 0x380fc8f8, 0x36df10c4, 0x35ad07a7}},
 	} {
 		got, scale := c.config.InvFreq()
@@ -158,7 +161,7 @@ func TestInverseFrequencies(t *testing.T) {
 }
 
 func TestSmoothInverseFrequencies(t *testing.T) {
-	c := Config{HeadDim: 128, RopeTheta: 500000, RopeScaling: RopeScaling{Type: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositions: 8192}}
+	c := Config{RotaryDim: 128, RopeTheta: 500000, RopeScaling: RopeScaling{Type: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositions: 8192}}
 	got, _ := c.InvFreq()
 	want := []uint32{0x3b9e9402, 0x3b812e35, 0x3b527720, 0x3b0dfd06, 0x3ab3d11d, 0x3a60979e, 0x3a0995d2, 0x39a3f108, 0x393b2dd2, 0x38c86886}
 	for i, bits := range want {

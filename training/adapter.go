@@ -56,7 +56,7 @@ func (e *Engine) LoadAdapter(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := checkFinite(dir+": tensor "+info.Name, values, 0); err != nil {
+		if err := checkFinite(a.File.Path(), info.Name, values, 0); err != nil {
 			return err
 		}
 		if err := e.Session.Write(nil, t.Value, 0, encode(nil, values, t.Value.DType)); err != nil {

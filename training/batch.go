@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"encoding/binary"
 	"math"
 
@@ -32,6 +33,7 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 		weight float64
 	}
 	var queue []pending
+	var last *session.Ticket // the run that holds the update
 	for _, b := range batches {
 		scale := 1 / float64(r.Labelled)
 		if !e.Settings.PerToken {
@@ -41,11 +43,13 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 		if err != nil {
 			return r, err
 		}
-		queue = append(queue, pending{t, loss, scale})
+		queue, last = append(queue, pending{t, loss, scale}), t
 	}
-	last, err := e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}})
-	if err != nil {
-		return r, err
+	if !e.fused() {
+		var err error
+		if last, err = e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}}); err != nil {
+			return r, err
+		}
 	}
 	for _, p := range queue {
 		out, err := p.ticket.Wait()
@@ -58,15 +62,19 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 	if err != nil {
 		return r, err
 	}
-	r.GradNorm = float32At(out[e.update.Norm])
-	r.Skipped = binary.LittleEndian.Uint32(out[e.update.Skip]) != 0
+	r.GradNorm = float32At(out[e.update.norm])
+	r.Skipped = binary.LittleEndian.Uint32(out[e.update.skip]) != 0
 	return r, nil
 }
 
-// Evaluate is the mean loss over the labelled tokens of batches.
-func (e *Engine) Evaluate(batches []data.Batch) (loss float64, labelled int, err error) {
+// Evaluate is the mean loss over the labelled tokens of batches. It ends early, with the
+// context's error, when ctx is cancelled.
+func (e *Engine) Evaluate(ctx context.Context, batches []data.Batch) (loss float64, labelled int, err error) {
 	var sum float64
 	for _, b := range batches {
+		if err := ctx.Err(); err != nil {
+			return 0, 0, err
+		}
 		t, value, err := e.micro(b, false, e.params(0, 1, 0))
 		if err != nil {
 			return 0, 0, err
@@ -101,18 +109,11 @@ func (e *Engine) micro(b data.Batch, training bool, params []byte) (*session.Tic
 	return t, head.Loss, err
 }
 
-// tokenInputs are the bytes of a batch's tokens. A row's random numbers are those of
-// its record.
+// tokenInputs are the bytes of a batch's tokens.
 func tokenInputs(body Body, b data.Batch) map[*op.Value][]byte {
-	samples := make([]int32, 0, b.Rows*b.Seq)
-	for _, s := range b.Samples {
-		for range b.Seq {
-			samples = append(samples, s)
-		}
-	}
 	t := body.Tokens
 	n := t.IDs.Count()
-	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(samples, n, 0)}
+	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(b.Samples, n, 0)}
 }
 
 // padded encodes values and fills up to n with pad.

@@ -34,8 +34,8 @@ type Engine struct {
 	uses       Uses
 	bodies     map[shape]*compiledBody
 	generators map[generatorKey]*generator
-	update     Update
-	step       *session.Program // the update, compiled
+	update     update
+	step       *session.Program // the update, compiled; nil where it is fused into the bodies
 	starts     *session.Program // fills what no file fills
 	arenas     arenas
 }
@@ -76,27 +76,39 @@ type Uses struct {
 func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine, error) {
 	if set.Accumulation > 1 {
 		set.Precision = set.Precision.Accumulating()
+	} else {
+		n.transientGradients()
 	}
-	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(),
+	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(), update: newUpdate(),
 		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}, arenas: arenas{}}
 	for _, step := range []func() error{e.place, e.compileUpdate, e.compileLoad, e.chooseRecompute} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
-	return e, e.compileShapes(uses)
+	if err := e.compileShapes(uses); err != nil {
+		return nil, err
+	}
+	e.limitPlans()
+	if err := e.withinLimit(); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
 
 // training tells whether weights will be trained.
 func (e *Engine) training() bool { return len(e.uses.Train) > 0 }
 
+// fused tells whether the update stands behind the backward in one program, and gradients
+// live from there to there only.
+func (e *Engine) fused() bool { return e.Settings.Accumulation == 1 }
+
 func (e *Engine) compileUpdate() error {
-	if !e.training() {
+	if !e.training() || e.fused() {
 		return nil
 	}
-	e.update = buildUpdate(e.Net, e.scalars, e.guarded, e.Settings.Precision, e.Settings.Optimizer)
 	var err error
-	if e.step, err = e.Session.Compile(e.update.Graph, nil, nil); err != nil {
+	if e.step, err = e.Session.Compile(e.buildUpdate(), nil, nil); err != nil {
 		return err
 	}
 	e.arenas.took(phaseUpdate, e.step)
@@ -165,7 +177,7 @@ func (e *Engine) place() error {
 		program.AssignValue(v, e.Settings.Precision)
 	}
 	// Building a body declares the model's constant tables.
-	buildBody(e.Net, e.scalars, e.Settings.Precision, 1, 1, 0, false, nil)
+	buildBody(e.Net, e.scalars, e.Settings.Precision, bodySpec{batch: 1, seq: 1})
 	for _, v := range e.Net.constants {
 		states = append(states, v)
 	}
@@ -181,18 +193,31 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 	if err != nil {
 		return nil, err
 	}
-	policy := func(block int) program.Policy { return e.Policy[block] }
-	c := &compiledBody{heads: map[int64]*compiledHead{},
-		Body: buildBody(e.Net, e.scalars, e.Settings.Precision, sh.batch, sh.seq, scratch, sh.training, policy)}
+	spec := bodySpec{batch: sh.batch, seq: sh.seq, scratch: scratch, training: sh.training,
+		policy: func(block int) program.Policy { return e.Policy[block] }}
+	if sh.training && e.fused() {
+		spec.update = e.emitUpdate
+	}
+	c := &compiledBody{heads: map[int64]*compiledHead{}, Body: buildBody(e.Net, e.scalars, e.Settings.Precision, spec)}
 	if c.program, err = e.Session.Compile(c.Graph, nil, nil); err != nil {
 		return nil, err
 	}
 	e.arenas.took(map[bool]string{true: phaseTrain, false: phaseEvaluate}[sh.training], c.program)
-	if _, err := e.head(c, sh.batch*sh.seq); err != nil {
-		return nil, err
+	for rows := int64(1); rows <= c.rows(); rows = bucket(rows, c.rows()) + 1 {
+		if _, err := e.head(c, rows); err != nil {
+			return nil, err
+		}
 	}
 	e.bodies[sh] = c
 	return c, nil
+}
+
+func (c *compiledBody) rows() int64 { return c.Hidden.Shape[0] }
+
+// bucket is what so many labelled rows out of total are rounded up to: at most sixteen
+// sizes occur.
+func bucket(labelled, total int64) int64 {
+	return min(round(max(labelled, 1), max(16, round(total/16, 16))), total)
 }
 
 // headScratch is the arena the head needs when every row is labelled.
@@ -204,21 +229,21 @@ func (e *Engine) headScratch(sh shape) (int64, error) {
 		return v
 	}
 	body := Body{Hidden: outer("hidden")}
-	if sh.training {
-		body.Grad = outer("d.hidden")
-	}
-	h := buildHead(e.Net, e.scalars, e.Settings.Precision, body, rows)
 	given := []*op.Value{body.Hidden}
-	if body.Grad != nil {
+	if sh.training {
+		body.Grad, body.HeadGrad = outer("d.hidden"), e.Net.headGrad()
 		given = append(given, body.Grad)
 	}
+	if body.HeadGrad != nil {
+		given = append(given, body.HeadGrad)
+	}
+	h := buildHead(e.Net, e.scalars, e.Settings.Precision, body, rows)
 	return e.Session.Scratch(h.Graph, given...)
 }
 
 // head returns the compiled head for at least rows labelled rows of a body.
 func (e *Engine) head(c *compiledBody, rows int64) (*compiledHead, error) {
-	total := c.Hidden.Shape[0]
-	rows = min(round(max(rows, 1), max(16, round(total/16, 16))), total)
+	rows = bucket(rows, c.rows())
 	if h := c.heads[rows]; h != nil {
 		return h, nil
 	}

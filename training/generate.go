@@ -43,7 +43,7 @@ func (e *Engine) generator(seq int64, base bool) (*generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &generator{body: buildBody(e.Net, e.scalars, p, 1, seq, scratch, false, nil)}
+	g := &generator{body: buildBody(e.Net, e.scalars, p, bodySpec{batch: 1, seq: seq, scratch: scratch})}
 	if g.program, err = e.Session.Compile(g.body.Graph, nil, nil); err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"trainer/core/abi"
+	"trainer/core/model"
 	"trainer/core/op"
 	"trainer/core/program"
 )
@@ -16,24 +17,18 @@ type start struct {
 	fill  float64 // where bound is 0
 }
 
-// emit appends the start. Row r of a matrix draws at position r.
+// emit appends the start.
 func (i start) emit(b *op.Builder, s scalars) {
 	dst, name := i.v, ""
 	if i.w != nil {
 		name = i.w.Name
-		dst = b.Fixed(name+".dense", abi.F32, i.w.Out, i.w.In)
+		dst = b.Value(name+".dense", op.Activation, i.w.Out, i.w.In)
 	} else {
 		name = dst.Name
 	}
 	switch {
 	case i.bound != 0:
-		rows := dst.Shape[0]
-		d := op.Draw{Samples: b.Fixed("samples", abi.I32, rows), Positions: b.Fixed("positions", abi.I32, rows), Seed: s.seed, Step: s.step}
-		b.FillInt(d.Samples, 0)
-		b.Iota(d.Positions, 0)
-		u := b.Fixed("uniform", abi.F32, dst.Shape...)
-		b.Random(u, op.SiteOf("init", name), d)
-		b.Affine(dst, u, 2*i.bound, -i.bound)
+		i.emitUniform(b, s, dst, name)
 	case dst.DType == abi.I32:
 		b.FillInt(dst, int32(i.fill))
 	default:
@@ -41,6 +36,25 @@ func (i start) emit(b *op.Builder, s scalars) {
 	}
 	if i.w != nil {
 		b.Quantise(i.w, dst)
+	}
+}
+
+// uniformElements is about how many random numbers lie in memory at a time, as f32.
+const uniformElements = 1 << 22
+
+// emitUniform fills rows of dst [rows, n] block by block. Row r draws at position r.
+func (i start) emitUniform(b *op.Builder, s scalars, dst *op.Value, name string) {
+	rows, site := dst.Shape[0], op.SiteOf("init", name)
+	samples, positions := b.Fixed("samples", abi.I32, rows), b.Fixed("positions", abi.I32, rows)
+	b.FillInt(samples, 0)
+	b.Iota(positions, 0)
+	step := max(1, uniformElements/dst.Shape[1])
+	for from := int64(0); from < rows; from += step {
+		to := min(rows, from+step)
+		block := dst.Slice(0, from, to)
+		u := b.Fixed("uniform", abi.F32, block.Shape...)
+		b.Random(u, site, op.Draw{Samples: samples.Slice(0, from, to), Positions: positions.Slice(0, from, to), Seed: s.seed, Step: s.step})
+		b.Affine(block, u, 2*i.bound, -i.bound)
 	}
 }
 
@@ -57,13 +71,15 @@ func adapterStarts(n *Network) []start {
 }
 
 // weightStarts are random base weights for benchmarks: matrices with the deviation
-// models are initialised with, norms of 1.
+// models are initialised with, norms of 1, biases of 0.
 func weightStarts(n *Network) []start {
 	const deviation = 0.02
 	var starts []start
 	for _, spec := range n.Model.Specs() {
 		w := n.matrices[spec.Name]
 		switch {
+		case spec.Part == model.Bias:
+			starts = append(starts, start{v: n.vectors[spec.Name]})
 		case w == nil:
 			starts = append(starts, start{v: n.vectors[spec.Name], fill: 1})
 		case w.Dense() != nil:
@@ -80,7 +96,10 @@ func (e *Engine) stateStarts() []start {
 	var starts []start
 	if e.training() {
 		for _, t := range e.Net.Trained {
-			starts = append(starts, start{v: t.Grad}, start{v: t.M1}, start{v: t.M2})
+			starts = append(starts, start{v: t.M1}, start{v: t.M2})
+			if !e.fused() {
+				starts = append(starts, start{v: t.Grad})
+			}
 		}
 	}
 	g := e.guarded

@@ -19,6 +19,7 @@ import (
 // goroutines may call it.
 type Source interface {
 	DType(name string) abi.DType
+	Path(name string) string // the file a person knows it by
 	ReadAt(name string, dst []byte, offset int64) error
 }
 
@@ -151,7 +152,7 @@ func convert(src Source, name string, dst []byte, at int64, from, to abi.DType) 
 		return err
 	}
 	decode(values, raw, from)
-	if err := checkFinite(name, values, at); err != nil {
+	if err := checkFinite(src.Path(name), name, values, at); err != nil {
 		return err
 	}
 	encode(dst[:0], values, to)
@@ -180,11 +181,11 @@ func allFinite(raw []byte, d abi.DType) bool {
 	return found == 0
 }
 
-func checkFinite(name string, values []float32, at int64) error {
+func checkFinite(path, name string, values []float32, at int64) error {
 	for i, x := range values {
 		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
-			return &fault.Error{Kind: fault.Files, Where: "weight " + name, Field: fmt.Sprintf("element %d", at+int64(i)), Found: fmt.Sprint(x),
-				Want: "a finite number", Remedy: "the checkpoint is damaged: fetch the model again"}
+			return &fault.Error{Kind: fault.Files, Where: path, Field: fmt.Sprintf("tensor %q: element %d", name, at+int64(i)), Found: fmt.Sprint(x),
+				Want: "a finite number", Remedy: "the file is damaged: fetch or write it again"}
 		}
 	}
 	return nil

@@ -16,13 +16,14 @@ import (
 
 // Plan of the loop: what is seen, in which order, how often.
 type Loop struct {
-	Train, Eval *data.Dataset // Eval may be nil
-	PadID       int32
-	Epochs      int
-	MaxSteps    int // optimizer steps in the whole run; -1 = no limit
-	EvalSteps   int // evaluate every so many steps; 0 = only before and after
-	Shuffle     bool
-	Schedule    optim.Schedule
+	Train, Eval   *data.Dataset // Eval may be nil
+	PadID         int32
+	Epochs        int
+	MaxSteps      int // optimizer steps in the whole run; -1 = no limit
+	EvalSteps     int // evaluate every so many steps; 0 = only before and after
+	Shuffle       bool
+	GroupByLength bool // shuffled rows of about one length share a batch
+	Schedule      optim.Schedule
 }
 
 // Events is where the loop tells what happens. Errors end the run.
@@ -47,10 +48,19 @@ func (l Loop) Steps(batch, accumulation int) int {
 	return total
 }
 
+// sampler decides the order of the training rows.
+func (l Loop) sampler(s Settings) data.Sampler {
+	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	if l.GroupByLength {
+		sampler.Lengths, sampler.Batch = l.Train.ExampleLengths(), int(s.Batch)
+	}
+	return sampler
+}
+
 // Lengths are those of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
 func (l Loop) Lengths(s Settings) (train, eval []int64) {
-	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	sampler := l.sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
 	seen := map[int64]bool{}
 	var order []int
@@ -82,18 +92,18 @@ func paddedLength(examples []data.Example, grain int64) int64 {
 	return round(int64(most), grain)
 }
 
-// maxSkipped is how many steps in a row may have a gradient that is not finite.
+// maxSkipped is how many gradients in a row that are not finite end a run.
 const maxSkipped = 3
 
 // Train runs the loop: evaluation, steps, evaluation. When ctx is cancelled it finishes
-// the step under way and returns with Interrupted set.
+// the step under way, or drops an evaluation, and returns with Interrupted set.
 func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, error) {
-	r := runner{engine: e, loop: l, events: events, total: l.Steps(int(e.Settings.Batch), e.Settings.Accumulation)}
+	r := runner{ctx: ctx, engine: e, loop: l, events: events, total: l.Steps(int(e.Settings.Batch), e.Settings.Accumulation)}
 	if err := r.evaluate(); err != nil {
 		return r.out, err
 	}
 	began := time.Now()
-	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: e.Settings.Seed}
+	sampler := l.sampler(e.Settings)
 	perEpoch := sampler.StepsPerEpoch(int(e.Settings.Batch), e.Settings.Accumulation)
 	var order []int
 	for r.out.Steps < r.total && ctx.Err() == nil {
@@ -105,14 +115,14 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 			return r.out, err
 		}
 	}
-	r.out.Interrupted = ctx.Err() != nil
 	r.out.Seconds = metrics.Number(time.Since(began).Seconds() - r.evalSeconds)
 	r.out.TokensPerSecond = metrics.Number(r.rate.TokensPerSecond())
-	if !r.out.Interrupted && r.evaluatedAt != r.out.Steps {
+	if r.evaluatedAt != r.out.Steps {
 		if err := r.evaluate(); err != nil {
 			return r.out, err
 		}
 	}
+	r.out.Interrupted = ctx.Err() != nil
 	_, peak, err := e.Session.Stats()
 	r.out.MemoryPeakBytes, r.out.MemoryPlannedBytes = peak, e.Session.Memory().Total()
 	return r.out, err
@@ -120,6 +130,7 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 
 // runner is one run of the loop.
 type runner struct {
+	ctx         context.Context
 	engine      *Engine
 	loop        Loop
 	events      Events
@@ -173,21 +184,25 @@ func (r *runner) watch(result StepResult) error {
 		r.skipped = 0
 		return nil
 	}
-	if r.skipped++; r.skipped <= maxSkipped {
+	if r.skipped++; r.skipped < maxSkipped {
 		return nil
 	}
 	return &fault.Error{Kind: fault.Usage, Where: fmt.Sprintf("step %d", r.out.Steps), Found: fmt.Sprintf("a gradient norm of %v for %d steps in a row", result.GradNorm, r.skipped),
 		Want: "a finite one", Remedy: "lower --lr, or look at the data with trainer data show"}
 }
 
-// evaluate reports the loss on the evaluation set, if there is one.
+// evaluate reports the loss on the evaluation set, if there is one and the run is not
+// interrupted meanwhile.
 func (r *runner) evaluate() error {
 	r.evaluatedAt = r.out.Steps
 	if r.loop.Eval == nil {
 		return nil
 	}
 	began := time.Now()
-	loss, labelled, err := r.engine.Evaluate(r.engine.batches(r.loop.Eval, r.loop.PadID))
+	loss, labelled, err := r.engine.Evaluate(r.ctx, r.engine.batches(r.loop.Eval, r.loop.PadID))
+	if r.ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -214,9 +229,9 @@ func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
 	b := data.Collate(examples, pad, int(e.Settings.Grain))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++
-		b.Samples = append(b.Samples, 0)
 		for t := range b.Seq {
 			b.IDs = append(b.IDs, pad)
+			b.Samples = append(b.Samples, 0)
 			b.Positions = append(b.Positions, int32(t))
 		}
 	}

@@ -44,7 +44,9 @@ func (e *Engine) MemoryByKind() []Usage {
 			adapters += program.Bytes(t.Value)
 		}
 		if e.training() {
-			gradients += program.Bytes(t.Grad)
+			if !e.fused() { // else they are part of the activations' arena
+				gradients += program.Bytes(t.Grad)
+			}
 			moments += program.Bytes(t.M1) + program.Bytes(t.M2)
 		}
 	}
@@ -54,8 +56,8 @@ func (e *Engine) MemoryByKind() []Usage {
 		}
 	}
 	other := m.States - weights - adapters - gradients - moments
-	return []Usage{{"base weights", weights}, {"adapters", adapters}, {"gradients", gradients}, {"optimizer state", moments},
-		{"activations and scratch", m.Arena}, {"tables and alignment", other}, {"inputs and outputs", m.Inputs}, {"staging", m.Staging},
+	return []Usage{{"base weights", weights}, {"adapters", adapters}, {"gradient accumulators", gradients}, {"optimizer state", moments},
+		{"activations, gradients and scratch", m.Arena}, {"tables and alignment", other}, {"inputs and outputs", m.Inputs}, {"staging", m.Staging},
 		{"backend workspace", m.Workspace}, {"backend plans", m.Plans}}
 }
 

@@ -14,7 +14,7 @@ import (
 // new row, not a new code path.
 type Method struct {
 	Name     string
-	Quantise bool // projections are stored as NF4
+	Quantise bool // projections are stored as NF4, biases not
 	Adapters bool // LoRA on the targets; else every parameter is trained
 }
 
@@ -83,7 +83,7 @@ func NewNetwork(m model.Model, method Method, lora LoRA) *Network {
 func (n *Network) declare(spec model.Spec) {
 	var v *op.Value
 	switch {
-	case spec.Part == model.Norm:
+	case spec.Part == model.Norm || spec.Part == model.Bias:
 		v = op.NewValue(spec.Name, op.Constant, op.Frozen, 0, spec.Shape...)
 		n.vectors[spec.Name] = v
 	case spec.Part == model.Projection && n.Method.Quantise:
@@ -152,7 +152,7 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	var a op.Linear
 	adapted := false
 	for _, name := range names {
-		p := op.Projection{Weight: n.matrices[name]}
+		p := op.Projection{Weight: n.matrices[name], Bias: n.vectors[moduleOf(name)+".bias"]}
 		if !n.base {
 			p.Adapter = n.adapters[name]
 		}
@@ -166,6 +166,26 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	}
 	return b.Linear(a, x, mask)
 }
+
+// accumulators map each trained state to what its gradient is added to.
+func (n *Network) accumulators() map[*op.Value]*op.Value {
+	trained := map[*op.Value]*op.Value{}
+	for _, t := range n.Trained {
+		trained[t.Value] = t.Grad
+	}
+	return trained
+}
+
+// transientGradients lets gradients live within one program only.
+func (n *Network) transientGradients() {
+	for i := range n.Trained {
+		g := n.Trained[i].Grad
+		n.Trained[i].Grad = op.NewValue(g.Name, op.Transient, g.Role, 0, g.Shape...)
+	}
+}
+
+// headGrad is the accumulator of the output matrix; nil where it is not trained.
+func (n *Network) headGrad() *op.Value { return n.accumulators()[n.Head().Dense()] }
 
 // Head is the output matrix.
 func (n *Network) Head() *op.Weight { return n.matrices[n.Model.Head()] }
@@ -191,7 +211,10 @@ func (n *Network) States(training bool) []*op.Value {
 			states = append(states, t.Value)
 		}
 		if training {
-			states = append(states, t.Grad, t.M1, t.M2)
+			states = append(states, t.M1, t.M2)
+			if t.Grad.Kind == op.State {
+				states = append(states, t.Grad)
+			}
 		}
 	}
 	return states

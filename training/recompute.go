@@ -91,8 +91,8 @@ func (e *Engine) RecomputeName() string {
 
 // fits compiles the largest shapes on trial and compares the plan with the limit.
 func (e *Engine) fits() error {
-	if err := e.checkLimit(); err != nil {
-		return err // the states alone are too much
+	if err := e.withinLimit(); err != nil {
+		return err // the states alone
 	}
 	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
 	defer func() {
@@ -106,11 +106,20 @@ func (e *Engine) fits() error {
 	if err := e.compileShapes(largest); err != nil {
 		return err
 	}
-	return e.checkLimit()
+	return e.withinLimit()
 }
 
-// checkLimit compares what is planned so far with the limit.
-func (e *Engine) checkLimit() error {
+// limitPlans gives the backend's plans of lists what the limit leaves. The largest shapes'
+// fit, and every list runs without one too.
+func (e *Engine) limitPlans() {
+	m := e.Session.Memory()
+	if over := m.Total() - e.Settings.MemoryLimit; e.Settings.MemoryLimit > 0 && over > 0 {
+		e.Session.LimitPlans(max(0, m.Plans-over))
+	}
+}
+
+// withinLimit compares what is planned so far with the limit.
+func (e *Engine) withinLimit() error {
 	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit
 	if limit > 0 && need > limit {
 		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),

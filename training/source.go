@@ -20,6 +20,9 @@ func (s folderSource) DType(name string) abi.DType {
 	return storedTypes[info.DType]
 }
 
+// Path implements Source.
+func (s folderSource) Path(name string) string { return s.folder.Path(name) }
+
 // ReadAt implements Source.
 func (s folderSource) ReadAt(name string, dst []byte, offset int64) error {
 	info, ok := s.folder.Tensor(name)

@@ -1,6 +1,9 @@
 package training
 
 import (
+	"maps"
+	"slices"
+
 	"trainer/core/abi"
 	"trainer/core/model"
 	"trainer/core/op"
@@ -49,33 +52,46 @@ type Body struct {
 	Hidden *op.Value // [T,H], what the head reads
 	Grad   *op.Value // [T,H], what the head writes; nil without training
 	Head   *op.Value // scratch u8 in which any head of this body plans its transients
+	// HeadGrad is the accumulator that the head adds to; nil where it is not trained.
+	HeadGrad *op.Value
 }
 
-// buildBody emits the body of batch rows of seq tokens. scratch is the bytes the head
-// needs at most.
-func buildBody(n *Network, s scalars, p program.Precision, batch, seq, scratch int64, training bool, policy func(int) program.Policy) Body {
+// bodySpec says which body is wanted.
+type bodySpec struct {
+	batch, seq int64
+	scratch    int64                    // bytes the head needs at most
+	training   bool                     // with a backward
+	policy     func(int) program.Policy // of each layer
+	update     func(*op.Builder)        // emitted behind the backward; nil = the update is a program of its own
+}
+
+// buildBody emits a body.
+func buildBody(n *Network, s scalars, p program.Precision, spec bodySpec) Body {
 	b := op.NewBuilder()
-	n.evaluate = !training
-	t := inputTokens(s, batch, seq)
-	body := Body{Tokens: t, Head: b.Fixed("head", abi.U8, scratch)}
+	n.evaluate = !spec.training
+	t := inputTokens(s, spec.batch, spec.seq)
+	body := Body{Tokens: t, Head: b.Fixed("head", abi.U8, spec.scratch)}
 	body.Hidden = n.Model.Forward(b, t, n)
 	forward := b.Graph.Nodes
 	cut := []*op.Value{body.Head}
-	if training {
+	if spec.training {
 		body.Grad = b.Like("d.hidden", body.Hidden)
 		cut = append(cut, body.Grad)
+		if body.HeadGrad = n.headGrad(); body.HeadGrad != nil {
+			cut = append(cut, body.HeadGrad)
+		}
 	}
 	b.Node(program.Cut, nil, cut, []*op.Value{body.Hidden})
-	if training {
-		trained := map[*op.Value]*op.Value{}
-		for _, t := range n.Trained {
-			trained[t.Value] = t.Grad
-		}
-		program.Gradient(b, forward, map[*op.Value]*op.Value{body.Hidden: body.Grad}, trained)
+	if spec.training {
+		program.Gradient(b, forward, map[*op.Value]*op.Value{body.Hidden: body.Grad}, n.accumulators())
+	}
+	if spec.update != nil {
+		spec.update(b)
+		program.Zero(b.Graph, slices.Collect(maps.Values(n.accumulators())))
 	}
 	program.Assign(b.Graph, p)
-	if training {
-		program.Recompute(b.Graph, policy)
+	if spec.training {
+		program.Recompute(b.Graph, spec.policy)
 	}
 	body.Graph = b.Graph
 	return body
@@ -103,17 +119,11 @@ func buildHead(n *Network, s scalars, p program.Precision, body Body, rows int64
 		Loss: op.NewValue("loss", op.Output, op.Fixed, abi.F32, 1)}
 	labelled := b.Value("labelled", op.Activation, rows, n.Model.Hidden())
 	b.Gather(labelled, body.Hidden, h.Rows)
-	weight := n.Head()
-	var dw, dlabelled *op.Value
+	var dlabelled *op.Value
 	if body.Grad != nil {
 		dlabelled = b.Like("d.labelled", labelled)
-		for _, t := range n.Trained {
-			if t.Value == weight.Dense() {
-				dw = t.Grad
-			}
-		}
 	}
-	b.LinearCrossEntropy(h.Loss, dlabelled, dw, labelled, h.Labels, s.gradScale, weight)
+	b.LinearCrossEntropy(h.Loss, dlabelled, body.HeadGrad, labelled, h.Labels, s.gradScale, n.Head())
 	if dlabelled != nil {
 		b.FillFloat(body.Grad, 0)
 		b.ScatterAdd(body.Grad, dlabelled, h.Rows)
@@ -129,18 +139,19 @@ type Optimizer struct {
 	MaxNorm                        float64 // 0 = no clipping
 }
 
-// Update is the program behind the last micro-batch: norm, guard, optimizer, and zeroed
-// accumulators.
-type Update struct {
-	Graph *op.Graph
-	Norm  *op.Value // f32 [1], before clipping
-	Skip  *op.Value // i32 [1], the step was not taken
+// update is what follows the last micro-batch: norm, guard and optimizer.
+type update struct {
+	norm *op.Value // f32 [1], before clipping
+	skip *op.Value // i32 [1], the step was not taken
 }
 
-// buildUpdate emits the update of every trained parameter.
-func buildUpdate(n *Network, s scalars, g op.Guarded, p program.Precision, o Optimizer) Update {
-	b := op.NewBuilder()
-	b.Phase = op.Update
+func newUpdate() update {
+	return update{norm: op.NewValue("grad_norm", op.Output, op.Fixed, abi.F32, 1), skip: op.NewValue("skipped", op.Output, op.Fixed, abi.I32, 1)}
+}
+
+// emit appends the update of every trained parameter.
+func (u update) emit(b *op.Builder, n *Network, s scalars, g op.Guarded, p program.Precision, o Optimizer) {
+	b.Phase, b.Block = op.Update, -1
 	var grads []*op.Value
 	for _, t := range n.Trained {
 		grads = append(grads, t.Grad)
@@ -151,13 +162,21 @@ func buildUpdate(n *Network, s scalars, g op.Guarded, p program.Precision, o Opt
 			Stochastic: p.Stochastic, Site: op.SiteOf("adamw", t.Name)}
 		b.AdamW(a, t.Value, t.M1, t.M2, t.Grad, s.lr, s.seed, g)
 	}
-	for _, t := range n.Trained {
+	b.Copy(u.norm, g.Norm)
+	b.Copy(u.skip, g.Skip)
+}
+
+// buildUpdate is the update as a program of its own, which leaves zeroed accumulators.
+func (e *Engine) buildUpdate() *op.Graph {
+	b := op.NewBuilder()
+	e.emitUpdate(b)
+	for _, t := range e.Net.Trained {
 		b.FillFloat(t.Grad, 0)
 	}
-	u := Update{Norm: op.NewValue("grad_norm", op.Output, op.Fixed, abi.F32, 1), Skip: op.NewValue("skipped", op.Output, op.Fixed, abi.I32, 1)}
-	b.Copy(u.Norm, g.Norm)
-	b.Copy(u.Skip, g.Skip)
-	program.Assign(b.Graph, p)
-	u.Graph = b.Graph
-	return u
+	program.Assign(b.Graph, e.Settings.Precision)
+	return b.Graph
+}
+
+func (e *Engine) emitUpdate(b *op.Builder) {
+	e.update.emit(b, e.Net, e.scalars, e.guarded, e.Settings.Precision, e.Settings.Optimizer)
 }

@@ -66,8 +66,8 @@ func tooLarge(err error) bool {
 // that makes it fit.
 func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, error) {
 	limit := w.limit()
-	change := w.smallestChange(limit)
-	w.anySize = true
+	change := w.smallestChange()
+	w.unlimited = true
 	if w.job.Config.Recompute == "auto" {
 		w.job.Config.Recompute = "block"
 	}
@@ -81,11 +81,10 @@ func (w *workshop) reportTooLarge(uses training.Uses, steps int) (PlanReport, er
 
 // smallestChange names the first of a few changes, from the mildest on, with which the run
 // fits.
-func (w *workshop) smallestChange(limit int64) string {
+func (w *workshop) smallestChange() string {
 	for _, ch := range changes(w.job.Config) {
 		job := w.job
 		job.Config = ch.config
-		job.Config.MemoryLimit = config.Bytes(limit)
 		other := &workshop{job: job, model: w.model, source: w.source}
 		var err error
 		if err = other.prepare(other.fullRows()); err == nil {

@@ -25,9 +25,10 @@ type workshop struct {
 	tok     *tokenizer.Tokenizer // nil for a shape without files
 	weights *safetensors.Folder  // nil likewise
 	source  training.Source      // nil likewise
-	anySize bool                 // plan beyond every limit
 	net     *training.Network
 	engine  *training.Engine
+
+	unlimited bool // plan as if the device had any amount of memory
 }
 
 // openWorkshop opens the files of a job's model. Close it.
@@ -74,7 +75,11 @@ func (w *workshop) prepare(uses training.Uses) error {
 	if err != nil {
 		return err
 	}
-	w.net = training.NewNetwork(w.model, method, lora(w.job.Config))
+	adapters, err := w.lora()
+	if err != nil {
+		return err
+	}
+	w.net = training.NewNetwork(w.model, method, adapters)
 	s, err := w.session()
 	if err != nil {
 		return err
@@ -105,14 +110,17 @@ func (w *workshop) session() (*session.Session, error) {
 	return session.Open(device, training.ParamsBytes)
 }
 
+// contextBytes is what driver and libraries take of a device's own memory beside buffers.
+const contextBytes = 1 << 30
+
 // limit is how many bytes the run may take on the device; 0 = not known. A choice that
 // must be the same again does not depend on what happens to be free.
 func (w *workshop) limit() int64 {
-	c := w.job.Config
-	limit := int64(c.MemoryLimit)
-	if w.anySize {
+	if w.unlimited {
 		return 0
 	}
+	c := w.job.Config
+	limit := int64(c.MemoryLimit)
 	if !w.job.Device.Found() {
 		return limit
 	}
@@ -121,7 +129,10 @@ func (w *workshop) limit() int64 {
 	if c.Deterministic {
 		has = int64(info.MemoryTotal)
 	}
-	if info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0 {
+	switch {
+	case info.Class == abi.DeviceDiscrete:
+		has -= contextBytes
+	case info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0:
 		has = min(has, int64(c.HostMemoryLimit))
 	}
 	if limit == 0 || has < limit {

@@ -7,7 +7,8 @@ type Part uint8
 
 const (
 	Projection Part = iota // a matrix inside a block: may be quantised and adapted
-	Norm                   // a vector
+	Norm                   // a vector that scales
+	Bias                   // a vector added to what the projection of its name gives
 	Embedding              // the token table [vocab, hidden]; also the head where tied
 	Head                   // the output matrix [vocab, hidden]
 )
@@ -41,7 +42,7 @@ type Weights interface {
 	Vector(name string) *op.Value
 	Table(name string) *op.Value
 	// Linear applies the projections named to x [T,K] and returns their outputs side by
-	// side, with whatever adapters hang on them.
+	// side, with their biases and whatever adapters hang on them.
 	Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...string) *op.Value
 	// Constant is a table of the model's own, f32 [len(data)].
 	Constant(name string, data []float32) *op.Value

@@ -48,6 +48,9 @@ func (e *encoder) operand(v *op.Value) abi.Operand {
 	} else {
 		a := e.at(v.Root)
 		o.Slot, o.Offset = a.Slot, uint64(a.Offset+v.Offset*size)
+		if a.Shared && o.Kind == abi.KindTransient {
+			o.Kind = abi.KindState
+		}
 	}
 	copy(o.Shape[:], v.Shape)
 	copy(o.Stride[:], v.Stride)

@@ -12,6 +12,7 @@ import (
 type Address struct {
 	Slot   uint32
 	Offset int64 // bytes
+	Shared bool  // other lists touch it too: a transient must really be stored
 }
 
 // Lanes is how many lanes there are: compute, copy, collective.

@@ -16,6 +16,7 @@ type Program struct {
 	Outputs []*op.Value
 	memory  program.Memory
 	inner   map[*op.Value]int64 // arena offsets of an enclosing program's values
+	shared  map[*op.Value]bool  // transients that several lists touch
 	input   map[*op.Value]int64 // offsets in the inputs slot
 	output  map[*op.Value]int64
 	ends    [2]int64 // bytes of inputs and outputs, enclosing programs' included
@@ -24,16 +25,31 @@ type Program struct {
 
 // part is one list of a program, with its plan once it proved useful.
 type part struct {
-	list []byte
-	once bool // never kept as a plan
-	runs int
-	plan *plugin.Plan
+	list      []byte
+	once      bool // never kept as a plan
+	runs      int
+	planBytes int64 // of its plan
+	plan      *plugin.Plan
 }
 
 // Compile lowers, plans and encodes a graph. within is nil, or the program at whose cut
 // this one runs: its transients then live in scratch, an output of that cut, and its
-// inputs and outputs follow the other's.
+// inputs and outputs follow the other's. After Allocate, a program that needs more than
+// was planned is refused.
 func (s *Session) Compile(g *op.Graph, within *Program, scratch *op.Value) (*Program, error) {
+	before := s.Mark()
+	p, err := s.compile(g, within, scratch)
+	if err == nil {
+		err = s.checkAllocated()
+	}
+	if err != nil {
+		s.Reset(before)
+		return nil, err
+	}
+	return p, nil
+}
+
+func (s *Session) compile(g *op.Graph, within *Program, scratch *op.Value) (*Program, error) {
 	if err := s.lower(g); err != nil {
 		return nil, err
 	}
@@ -41,16 +57,14 @@ func (s *Session) Compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 	if within != nil {
 		p.inner, p.ends = within.memory.Offset, within.ends
 	}
+	p.shared = program.Shared(g)
 	p.memory = program.PlanMemory(withoutValues(g, p.inner), s.align)
 	if within != nil {
 		p.shift(within.memory.Offset[scratch])
 	}
 	s.placeIO(p, g)
 	s.slots[slotArena] = max(s.slots[slotArena], p.memory.Bytes)
-	if err := s.encode(p, g); err != nil {
-		return nil, err
-	}
-	return p, s.checkAllocated()
+	return p, s.encode(p, g)
 }
 
 // CompileOnce is Compile for a graph that will run once: no plan of it is ever kept.
@@ -67,15 +81,18 @@ func (s *Session) CompileOnce(g *op.Graph) (*Program, error) {
 	return p, nil
 }
 
-// checkAllocated refuses a program that was not planned for.
+// checkAllocated holds what is compiled against what memory was obtained for.
 func (s *Session) checkAllocated() error {
-	for i, b := range s.buffers {
-		if uint64(s.slots[i]) > b.Size() {
-			return fmt.Errorf("session: a program needs %d bytes in slot %d, which has %d: it was not planned", s.slots[i], i, b.Size())
+	if s.allocated == nil {
+		return nil
+	}
+	for i, planned := range s.allocated.slots {
+		if s.slots[i] > planned {
+			return fmt.Errorf("session: a program needs %d bytes in slot %d, which has %d: it was not planned", s.slots[i], i, planned)
 		}
 	}
-	if s.scratch != nil && uint64(s.workspace) > s.scratch.Size() {
-		return fmt.Errorf("session: a program needs %d bytes of workspace, which has %d: it was not planned", s.workspace, s.scratch.Size())
+	if s.workspace > s.allocated.workspace {
+		return fmt.Errorf("session: a program needs %d bytes of workspace, which has %d: it was not planned", s.workspace, s.allocated.workspace)
 	}
 	return nil
 }
@@ -111,19 +128,22 @@ func (s *Session) lower(g *op.Graph) error {
 }
 
 // withoutValues is the graph as its planner sees it: values that live elsewhere are no
-// transients of it.
+// transients of it. Operands keep their places.
 func withoutValues(g *op.Graph, elsewhere map[*op.Value]int64) *op.Graph {
 	if len(elsewhere) == 0 {
 		return g
 	}
 	hide := func(vs []*op.Value) []*op.Value {
-		return slices.DeleteFunc(slices.Clone(vs), func(v *op.Value) bool {
+		shown := slices.Clone(vs)
+		for i, v := range shown {
 			if v == nil {
-				return false
+				continue
 			}
-			_, ok := elsewhere[v.Root]
-			return ok
-		})
+			if _, ok := elsewhere[v.Root]; ok {
+				shown[i] = nil
+			}
+		}
+		return shown
 	}
 	out := &op.Graph{}
 	for _, n := range g.Nodes {
@@ -175,9 +195,9 @@ func (s *Session) address(p *Program) func(*op.Value) program.Address {
 			return program.Address{Slot: slotOutputs, Offset: at}
 		}
 		if at, ok := p.memory.Offset[v]; ok {
-			return program.Address{Slot: slotArena, Offset: at}
+			return program.Address{Slot: slotArena, Offset: at, Shared: p.shared[v]}
 		}
-		return program.Address{Slot: slotArena, Offset: p.inner[v]}
+		return program.Address{Slot: slotArena, Offset: p.inner[v], Shared: true}
 	}
 }
 
@@ -196,7 +216,7 @@ func (s *Session) encode(p *Program, g *op.Graph) error {
 		}
 		s.workspace = max(s.workspace, roundUp(int64(report.WorkspaceBytes), s.align))
 		s.planSizes = append(s.planSizes, int64(report.PlanBytes))
-		p.parts = append(p.parts, &part{list: list})
+		p.parts = append(p.parts, &part{list: list, planBytes: int64(report.PlanBytes)})
 		from = i + 1
 	}
 	return nil

@@ -58,6 +58,7 @@ func (s *Session) Run(r Run) (*Ticket, error) {
 	t := &Ticket{session: s, stage: s.next, at: map[*op.Value]int64{}}
 	st.ticket = t
 	s.next = (s.next + 1) % ring
+	defer func() { t.value = s.clock }() // of a run that fails midway, too
 	if err := s.upload(st, r); err != nil {
 		return nil, err
 	}
@@ -79,7 +80,6 @@ func (s *Session) Run(r Run) (*Ticket, error) {
 			return nil, err
 		}
 	}
-	t.value = s.clock
 	return t, nil
 }
 
@@ -110,8 +110,7 @@ func (s *Session) transfer(staging *plugin.Buffer, from, to program.Address, byt
 	s.serial++
 	list := copyList(from, to, bytes, s.serial, uint32(len(s.slots)+1))
 	bindings := append(append([]plugin.Binding{}, s.bindings...), plugin.Binding{Buffer: staging, Bytes: staging.Size()})
-	_, err := s.submit(plugin.Submit{List: list, Bindings: bindings})
-	return err
+	return s.submit(plugin.Submit{List: list, Bindings: bindings})
 }
 
 func copyList(from, to program.Address, bytes int64, serial uint64, slots uint32) []byte {
@@ -137,26 +136,21 @@ func (s *Session) runPart(p *part, params []byte) error {
 	if p.plan == nil {
 		sub.List, sub.Bindings = p.list, s.bindings
 	}
-	_, err := s.submit(sub)
-	return err
+	return s.submit(sub)
 }
 
-// plan makes p the most recently used plan, creating it and dropping the oldest as
-// needed.
+// plan makes p the most recently used plan, creating it where it is missing. A plan for
+// which nothing was planned is not made, and the list runs as it is.
 func (s *Session) plan(p *part) error {
 	if p.plan != nil {
 		s.plans = append(slices.DeleteFunc(s.plans, func(q *part) bool { return q == p }), p)
 		return nil
 	}
-	if len(s.plans) == plansKept {
-		if err := s.Sync(); err != nil {
-			return err
-		}
-		if err := s.device.FreePlan(s.plans[0].plan); err != nil {
-			return err
-		}
-		s.plans[0].plan = nil
-		s.plans = s.plans[1:]
+	if p.planBytes > s.planBytes() {
+		return nil
+	}
+	if err := s.makeRoom(p.planBytes); err != nil {
+		return err
 	}
 	plan, err := s.device.NewPlan(p.list, s.bindings, s.workspaceBinding())
 	if err != nil {
@@ -164,6 +158,25 @@ func (s *Session) plan(p *part) error {
 	}
 	p.plan = plan
 	s.plans = append(s.plans, p)
+	s.planned += p.planBytes
+	return nil
+}
+
+// makeRoom frees the least recently used plans until one more of so many bytes keeps to
+// what was planned.
+func (s *Session) makeRoom(bytes int64) error {
+	for len(s.plans) == plansKept || s.planned+bytes > s.planBytes() {
+		if err := s.Sync(); err != nil {
+			return err
+		}
+		oldest := s.plans[0]
+		if err := s.device.FreePlan(oldest.plan); err != nil {
+			return err
+		}
+		oldest.plan = nil
+		s.plans = s.plans[1:]
+		s.planned -= oldest.planBytes
+	}
 	return nil
 }
 

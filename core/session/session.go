@@ -47,7 +47,10 @@ type Session struct {
 	serial    uint64
 	workspace int64
 	planSizes []int64 // of every list compiled
+	planLimit int64   // bytes that plans may take
+	allocated *Mark   // what Allocate obtained memory for; nil before
 	plans     []*part // with a plan, least recently used first
+	planned   int64   // bytes that plans take now
 
 	buffers  []*plugin.Buffer // one a slot, after Allocate
 	bindings []plugin.Binding
@@ -77,7 +80,7 @@ func Open(device *plugin.Device, paramsBytes int) (*Session, error) {
 // Dry is a session without a device, which can plan and nothing else. Every op counts as
 // native; workspaces and plans of a backend are not known and count nothing.
 func Dry(paramsBytes int) *Session {
-	return &Session{align: 256, largest: math.MaxInt64, params: uint32(paramsBytes),
+	return &Session{align: 256, largest: math.MaxInt64, planLimit: math.MaxInt64, params: uint32(paramsBytes),
 		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
 		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}
 }
@@ -88,6 +91,9 @@ func (s *Session) Place(states []*op.Value) error {
 	for _, v := range states {
 		if _, ok := s.states[v]; ok {
 			continue
+		}
+		if s.allocated != nil {
+			return fmt.Errorf("session: %s was placed after memory was allocated", v.Name)
 		}
 		bytes := roundUp(program.Bytes(v), s.align)
 		if bytes > s.largest {
@@ -147,15 +153,22 @@ func (s *Session) Memory() Memory {
 	return m
 }
 
-// planBytes is the most that plans take: the largest of those kept.
+// planBytes is the most that plans may take: the largest of those kept, of what was
+// compiled before Allocate.
 func (s *Session) planBytes() (bytes int64) {
 	sizes := slices.Clone(s.planSizes)
+	if s.allocated != nil {
+		sizes = sizes[:s.allocated.plans]
+	}
 	slices.Sort(sizes)
 	for _, n := range sizes[max(0, len(sizes)-plansKept):] {
 		bytes += n
 	}
-	return bytes
+	return min(bytes, s.planLimit)
 }
+
+// LimitPlans holds plans to so many bytes; lists that find no room run without one.
+func (s *Session) LimitPlans(bytes int64) { s.planLimit = bytes }
 
 // Allocate obtains the planned memory.
 func (s *Session) Allocate() error {
@@ -184,23 +197,25 @@ func (s *Session) Allocate() error {
 			return err
 		}
 	}
+	mark := s.Mark()
+	s.allocated = &mark
 	return nil
 }
 
-// submit queues one list or plan and returns the timeline value it ends with.
-func (s *Session) submit(sub plugin.Submit) (uint64, error) {
+// submit queues one list or plan; s.clock is then the timeline value it ends with.
+func (s *Session) submit(sub plugin.Submit) error {
 	if s.clock > 0 {
 		sub.Waits = []plugin.Point{{Timeline: s.timeline, Value: s.clock}}
 	}
-	s.clock++
-	sub.Signals = []plugin.Point{{Timeline: s.timeline, Value: s.clock}}
+	sub.Signals = []plugin.Point{{Timeline: s.timeline, Value: s.clock + 1}}
 	if s.scratch != nil {
 		sub.Workspace = plugin.Binding{Buffer: s.scratch, Bytes: uint64(s.workspace)}
 	}
 	if err := s.queue.Submit(sub); err != nil {
-		return 0, err
+		return err
 	}
-	return s.clock, nil
+	s.clock++
+	return nil
 }
 
 // wait blocks until the timeline reaches value, in bounded waits.
@@ -243,7 +258,7 @@ type Mark struct {
 // Mark remembers what is placed and compiled so far.
 func (s *Session) Mark() Mark { return Mark{slices.Clone(s.slots), s.workspace, len(s.planSizes)} }
 
-// Reset forgets programs compiled since a mark; only before Allocate, and only where no
+// Reset forgets programs compiled since a mark, which must not run any more; only where no
 // state was placed since.
 func (s *Session) Reset(m Mark) {
 	s.slots, s.workspace, s.planSizes = slices.Clone(m.slots), m.workspace, s.planSizes[:m.plans]

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/fault"
-	"trainer/files/internal/smalldisk"
+	"trainer/internal/smalldisk"
 )
 
 func names(t *testing.T, dir string) (names []string) {

@@ -12,9 +12,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/fault"
-	"trainer/files/internal/smalldisk"
 	"trainer/files/jsonstrict"
 	"trainer/files/safetensors"
+	"trainer/internal/smalldisk"
 )
 
 const steps = "../../testdata/oracles/steps/"

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/fault"
-	"trainer/files/internal/smalldisk"
+	"trainer/internal/smalldisk"
 )
 
 func listing(t *testing.T, dir string) (names []string) {

@@ -76,9 +76,11 @@ var (
 	sixTargets     = []string{"k_proj", "q_proj", "v_proj", "up_proj", "down_proj", "gate_proj"}
 	defaultTargets = []string{"q_proj", "v_proj"}
 	everyTarget    = append(slices.Clone(sixTargets), "o_proj")
+	knownTargets   = append(slices.Clone(everyTarget), "qkv_proj", "gate_up_proj") // some models fuse projections
 )
 
-// Targets are the names of the modules that get adapters.
+// Targets are the names of the modules that get adapters, in a model whose projections are
+// separate.
 func (c *Config) Targets() []string {
 	switch c.LoraTargetModules {
 	case "all":
@@ -143,10 +145,10 @@ func usage(name, found, want string) *fault.Error {
 func (c *Config) checkTargets() error {
 	var seen []string
 	for _, name := range c.Targets() {
-		want := "all, default, all_linear or names out of " + strings.Join(everyTarget, ", ")
-		if !slices.Contains(everyTarget, name) {
+		want := "all, default, all_linear or names out of " + strings.Join(knownTargets, ", ")
+		if !slices.Contains(knownTargets, name) {
 			e := usage("lora_target_modules", fmt.Sprintf("%.80q", name), want)
-			if near := Nearest(name, append([]string{"all", "default", "all_linear"}, everyTarget...)); near != "" {
+			if near := Nearest(name, append([]string{"all", "default", "all_linear"}, knownTargets...)); near != "" {
 				e.Remedy = "did you mean " + near + "?"
 			}
 			return e
