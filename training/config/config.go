@@ -47,7 +47,7 @@ type Config struct {
 	// Precision and memory.
 	Precision                string // auto, fp32, bf16 or bf16_autocast
 	UseGradientCheckpointing string // auto, true or false
-	Recompute                string // auto, none, selective, block or block:LAYERS
+	Recompute                string // auto, none, selective, block, block:LAYERS or lean
 	MemoryLimit              Bytes  // of the device; 0 = what it has
 	HostMemoryLimit          Bytes  // of the host; 0 = what it has
 
