@@ -99,7 +99,7 @@ func (r *recomputer) available(root *op.Value) *op.Value {
 // emit appends a copy of a forward node whose outputs are fresh values.
 func (r *recomputer) emit(n *op.Node) {
 	c := *n
-	c.Phase = op.Backward
+	c.Phase = op.Recompute
 	c.In = n.In
 	c.Out = make([]*op.Value, len(n.Out))
 	if n.Op == abi.OpRmsnorm && n.Out[1] != nil && r.kept(n.Out[1].Root) {
