@@ -18,11 +18,10 @@ const (
 	benchHeadWidth, benchAdapter = 64, 16
 )
 
-// Benchmarks lists a case or more of every op that a step spends time in, at those sizes, in
-// ascending op.
+// Benchmarks lists a case or more of every op at those sizes, in ascending op.
 func Benchmarks() []Case {
-	return slices.Concat(copyBenchmarks(), castBenchmarks(), elementwiseBenchmarks(), reduceBenchmarks(), gatherBenchmarks(), matmulBenchmarks(),
-		randomBenchmarks(), quantiseBenchmarks(), linearBenchmarks(), rmsnormBenchmarks(), ropeBenchmarks(), swigluBenchmarks(),
+	return slices.Concat(copyBenchmarks(), fillBenchmarks(), castBenchmarks(), elementwiseBenchmarks(), reduceBenchmarks(), gatherBenchmarks(), matmulBenchmarks(),
+		randomBenchmarks(), bitsBenchmarks(), quantiseBenchmarks(), linearBenchmarks(), rmsnormBenchmarks(), ropeBenchmarks(), swigluBenchmarks(),
 		attentionBenchmarks(), crossEntropyBenchmarks(), adamwBenchmarks(), normBenchmarks())
 }
 
