@@ -147,7 +147,7 @@ func TestWriteModel(t *testing.T) {
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "tokenizer.json")))
 	bench(t, "--model_name", dir)
-	refused(t, fault.Usage, "--write_model "+dir+": found 5 entries, expected an empty folder; name another folder", "bench", "--shape", "smollm2-135m", "--write_model", dir)
+	refused(t, fault.Usage, "--write_model "+dir+": found 4 entries, expected an empty folder; name another folder", "bench", "--shape", "smollm2-135m", "--write_model", dir)
 	missing := trainer(t, "bench", "--shape", "smollm2-135m", "--write_model", filepath.Join(dir, "x"), "--tokenizer", "/no/such")
 	assert.Equal(t, int(fault.Files), missing.code)
 	assert.Contains(t, missing.err, "trainer: /no/such/tokenizer.json: ")
