@@ -56,8 +56,8 @@ func WriteRandom(dir string, m model.Model, seed uint64) (bytes int64, err error
 }
 
 // bf16Table maps 16 random bits to a bf16: evenly over [-bound, bound), or all to fill.
-func bf16Table(bound, fill float64) []uint16 {
-	table := make([]uint16, 1<<16)
+func bf16Table(bound, fill float64) *[1 << 16]uint16 {
+	table := new([1 << 16]uint16)
 	for i := range table {
 		x := fill + bound*(2*(float64(i)+0.5)/(1<<16)-1)
 		table[i] = binary.LittleEndian.Uint16(encode(nil, []float32{float32(x)}, abi.BF16))
@@ -66,18 +66,19 @@ func bf16Table(bound, fill float64) []uint16 {
 }
 
 // fillRandom fills a piece of a tensor that begins at a byte. Equal seeds give equal tensors.
-func fillRandom(piece []byte, table []uint16, seed uint64, name string, at int64) {
+func fillRandom(piece []byte, table *[1 << 16]uint16, seed uint64, name string, at int64) {
 	h := fnv.New64a()
 	h.Write([]byte(name))
 	site := seed ^ h.Sum64()
 	_ = inParallel(len(piece), func(begin, end int) error { // which fails never
 		source := rand.NewPCG(site, uint64(at)+uint64(begin))
-		for i := begin; i < end; i += 8 {
+		for ; begin+8 <= end; begin += 8 {
 			bits := source.Uint64()
-			for j := i; j < min(i+8, end); j += 2 {
-				binary.LittleEndian.PutUint16(piece[j:], table[uint16(bits)])
-				bits >>= 16
-			}
+			four := uint64(table[uint16(bits)]) | uint64(table[uint16(bits>>16)])<<16 | uint64(table[uint16(bits>>32)])<<32 | uint64(table[uint16(bits>>48)])<<48
+			binary.LittleEndian.PutUint64(piece[begin:], four)
+		}
+		for ; begin < end; begin += 2 {
+			binary.LittleEndian.PutUint16(piece[begin:], table[uint16(source.Uint64())])
 		}
 		return nil
 	})

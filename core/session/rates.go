@@ -73,7 +73,7 @@ func newProbeGraph(compute abi.DType, side, bytes int64) *probeGraph {
 		return v
 	}
 	x, w, y := state("x", compute, side, side), state("w", compute, side, side), state("y", compute, side, side)
-	from, to := state("from", abi.U8, bytes), state("to", abi.U8, bytes)
+	from, to := state("from", abi.F32, bytes/4), state("to", abi.F32, bytes/4)
 	b := g.start
 	draw := op.Draw{Samples: b.Fixed("samples", abi.I32, side), Positions: b.Fixed("positions", abi.I32, side),
 		Seed: b.Fixed("seed", abi.I32, 2), Step: b.Fixed("step", abi.I32, 1)}
@@ -87,7 +87,7 @@ func newProbeGraph(compute abi.DType, side, bytes int64) *probeGraph {
 		b.Affine(v, u, 2, -1)
 	}
 	for _, v := range []*op.Value{from, to, y} {
-		b.Node(abi.OpFill, op.Fill{}, []*op.Value{v}, nil)
+		b.FillFloat(v, 0)
 	}
 	weight := op.DenseWeight(w)
 	a := op.Linear{Compute: compute, Projections: []op.Projection{{Weight: weight}}}
