@@ -99,7 +99,7 @@ func TestRunsLeaveWhatTheyPromise(t *testing.T) {
 			for _, e := range entries {
 				names = append(names, e.Name())
 			}
-			require.ElementsMatch(t, append(files, settingsFile, metricsFile, plotFile), names)
+			require.ElementsMatch(t, append(files, settingsFile, metricsFile, plotFile, cardFile), names)
 			png, err := os.ReadFile(filepath.Join(r.out, plotFile))
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(string(png), "\x89PNG\r\n"))
