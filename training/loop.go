@@ -60,27 +60,32 @@ func (l Loop) sampler(s Settings) data.Sampler {
 // Lengths are those of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
 func (l Loop) Lengths(s Settings) (train, eval []int64) {
+	train = slices.Sorted(maps.Keys(l.MicroBatches(s)))
+	if l.Eval == nil {
+		return train, nil
+	}
+	seen := map[int64]bool{}
+	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
+		seen[paddedLength(rows, s.Grain)] = true
+	}
+	return train, slices.Sorted(maps.Keys(seen))
+}
+
+// MicroBatches counts those of the whole run by the length of their padded rows.
+func (l Loop) MicroBatches(s Settings) map[int64]int {
 	sampler := l.sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
-	seen := map[int64]bool{}
+	count := map[int64]int{}
 	var order []int
 	for step := range l.Steps(int(s.Batch), s.Accumulation) {
 		if step%perEpoch == 0 {
 			order = sampler.Order(step / perEpoch)
 		}
 		for _, rows := range data.MicroBatches(order, step%perEpoch, int(s.Batch), s.Accumulation) {
-			seen[paddedLength(l.Train.Select(rows), s.Grain)] = true
+			count[paddedLength(l.Train.Select(rows), s.Grain)]++
 		}
 	}
-	train = slices.Sorted(maps.Keys(seen))
-	if l.Eval == nil {
-		return train, nil
-	}
-	seen = map[int64]bool{}
-	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
-		seen[paddedLength(rows, s.Grain)] = true
-	}
-	return train, slices.Sorted(maps.Keys(seen))
+	return count
 }
 
 // paddedLength is the length of the longest example, rounded up to grain.

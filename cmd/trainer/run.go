@@ -15,7 +15,7 @@ import (
 )
 
 // jobs is what a worker can do.
-var jobs = work{"train": runTraining, "plan": runPlan, "bench": runBench, "generate": runGenerate}
+var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate}
 
 // runTraining is a whole run: plan, load, train, save.
 func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
@@ -45,7 +45,12 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 	if err := events.Start(w.start(report, steps)); err != nil {
 		return result, err
 	}
-	out, err := w.engine.Train(ctx, loop, events)
+	watched, done, err := watch(events, job)
+	if err != nil {
+		return result, err
+	}
+	defer done()
+	out, err := w.engine.Train(ctx, loop, watched)
 	result = Result{Interrupted: out.Interrupted, End: out.End}
 	if err != nil {
 		return result, err

@@ -5,6 +5,7 @@ import (
 
 	"trainer/files/atomicfile"
 	"trainer/files/modeldir"
+	"trainer/llama"
 )
 
 // companions are the files of a model folder that a fine-tuned model keeps as they are.
@@ -27,7 +28,10 @@ func (w *workshop) save(events Events) error {
 		}
 		return events.Saved(c.OutputDir)
 	}
-	if err := w.copyCompanions(c.OutputDir); err != nil {
+	if err := copyCompanions(w.job.ModelDir, c.OutputDir); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(c.OutputDir, llama.ConfigName), w.model.Config.JSON(dtypeNames[c.Precision])); err != nil {
 		return err
 	}
 	if err := w.engine.SaveModel(c.OutputDir); err != nil {
@@ -39,9 +43,9 @@ func (w *workshop) save(events Events) error {
 // dtypeNames are the modes' weights as config.json names them.
 var dtypeNames = map[string]string{"fp32": "float32", "bf16": "bfloat16", "bf16_autocast": "float32"}
 
-// copyCompanions writes what stands beside the weights of a model.
-func (w *workshop) copyCompanions(dir string) error {
-	from, err := modeldir.Open(w.job.ModelDir)
+// copyCompanions copies what stands beside config and weights of a model into a folder.
+func copyCompanions(modelDir, dir string) error {
+	from, err := modeldir.Open(modelDir)
 	if err != nil {
 		return err
 	}
@@ -58,5 +62,5 @@ func (w *workshop) copyCompanions(dir string) error {
 			return err
 		}
 	}
-	return atomicfile.WriteFile(filepath.Join(dir, "config.json"), w.model.Config.JSON(dtypeNames[w.job.Config.Precision]))
+	return nil
 }

@@ -103,7 +103,7 @@ func (r *recomputer) available(root *op.Value) *op.Value {
 func (r *recomputer) emit(n *op.Node) {
 	r.emitted[n] = true
 	c := *n
-	c.Phase = op.Backward
+	c.Phase = op.Recompute
 	c.In = n.In
 	c.Out = make([]*op.Value, len(n.Out))
 	if n.Op == abi.OpRmsnorm && n.Out[1] != nil && r.kept(n.Out[1].Root) {

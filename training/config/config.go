@@ -71,6 +71,7 @@ type Config struct {
 	SaveModel          bool
 	LogEveryNSteps     int
 	LogTo              string // tqdm or stdout
+	LogTelemetry       bool   // power, temperature and clocks of the device in metrics.jsonl
 
 	// The Hugging Face name of the scheduler has another default of CosineMinLRRatio.
 	schedulerByAlias bool

@@ -181,6 +181,8 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.LogEveryNSteps }},
 	{Name: "log_to", Group: Output, Default: "tqdm", Choices: []string{"tqdm", "stdout"}, Help: "tqdm: progress on standard error; stdout: a plain line a step on standard output",
 		field: func(c *Config) any { return &c.LogTo }},
+	{Name: "log_telemetry", Group: Output, Default: "false", Help: "memory, power, temperature and clocks of the device in metrics.jsonl, where the build and the device have them",
+		field: func(c *Config) any { return &c.LogTelemetry }},
 }
 
 // schedulerAlias is the Hugging Face name of lr_scheduler, after which cosine schedules

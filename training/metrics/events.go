@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"time"
+
+	"trainer/core/telemetry"
 )
 
 // Number is a measured value. In JSON it is null where it is not finite.
@@ -60,6 +62,8 @@ type Step struct {
 	Seconds         Number `json:"seconds"`           // wall time of the step
 	TokensPerSecond Number `json:"tokens_per_second"` // Tokens / Seconds
 	MemoryBytes     int64  `json:"memory_bytes"`      // obtained from the backend now
+	// Telemetry is what the device measures of itself behind the step, where it is asked for.
+	Telemetry *telemetry.Reading `json:"telemetry,omitempty"`
 }
 
 // Eval is one evaluation.
