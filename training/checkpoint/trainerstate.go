@@ -12,7 +12,8 @@ import (
 // leaves it. Nothing reads it here.
 const TrainerStateFile = "trainer_state.json"
 
-// TrainerState are the fields of transformers.TrainerState, which takes no others.
+// TrainerState are fields of transformers.TrainerState, which takes no others: those that
+// every version has.
 type TrainerState struct {
 	Epoch          metrics.Number `json:"epoch"`
 	GlobalStep     int            `json:"global_step"`
@@ -26,14 +27,12 @@ type TrainerState struct {
 	TotalFlops     float64        `json:"total_flos"`
 	LogHistory     []any          `json:"log_history"`
 	BestMetric     *float64       `json:"best_metric"`
-	BestStep       *int           `json:"best_global_step"`
 	BestCheckpoint *string        `json:"best_model_checkpoint"`
 	IsLocalZero    bool           `json:"is_local_process_zero"`
 	IsWorldZero    bool           `json:"is_world_process_zero"`
 	IsSearch       bool           `json:"is_hyper_param_search"`
 	TrialName      *string        `json:"trial_name"`
 	TrialParams    *struct{}      `json:"trial_params"`
-	StatefulBacks  struct{}       `json:"stateful_callbacks"`
 }
 
 // trainLog and evalLog are the entries of log_history.
