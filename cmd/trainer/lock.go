@@ -16,9 +16,9 @@ import (
 const lockWithin = 10 * time.Second
 
 // lockFolder keeps other runs out of an output folder for as long as the file, which the
-// worker inherits, is open in any process. It is nil where there is no folder yet. File
-// systems that know no locks are left to their ways.
-func lockFolder(dir string) (*os.File, error) {
+// worker inherits, is open in any process; it waits so long for another run to end. It is
+// nil where there is no folder yet. File systems that know no locks are left to their ways.
+func lockFolder(dir string, within time.Duration) (*os.File, error) {
 	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -31,7 +31,7 @@ func lockFolder(dir string) (*os.File, error) {
 		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			return f, nil
 		}
-		if time.Since(began) > lockWithin {
+		if time.Since(began) > within {
 			_ = f.Close() // only locked
 			return nil, &fault.Error{Kind: fault.Usage, Where: "--output_dir " + dir, Found: "another run that is using it", Want: "none",
 				Remedy: "wait for its end, or choose another --output_dir"}

@@ -43,7 +43,7 @@ func prepareTraining(console *console, c config.Config) (Job, error) {
 			return job, err
 		}
 	}
-	if job.lock, err = lockFolder(c.OutputDir); err != nil {
+	if job.lock, err = lockFolder(c.OutputDir, lockWithin); err != nil {
 		return job, err
 	}
 	b, err := comeBack(&job.Config)
@@ -63,7 +63,7 @@ func prepareTraining(console *console, c config.Config) (Job, error) {
 	if err := atomicfile.PrepareOutput(c.OutputDir, c.OverwriteOutputDir || b.own); err != nil || job.lock != nil {
 		return job, err
 	}
-	job.lock, err = lockFolder(c.OutputDir)
+	job.lock, err = lockFolder(c.OutputDir, lockWithin)
 	return job, err
 }
 
