@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -174,7 +175,7 @@ type attendance struct {
 	signal  syscall.Signal // that asked it to stop
 	step    int            // the last that was reported
 	saved   string         // folder it saved to
-	resumes bool           // it saved a checkpoint
+	last    string         // checkpoint it saved
 	showErr error          // why events are no longer shown
 }
 
@@ -199,7 +200,9 @@ func (a *attendance) take(r received, open bool) (done bool, result Result, err 
 	if r.event.Saved != "" {
 		a.saved = r.event.Saved
 	}
-	a.resumes = a.resumes || r.event.Checkpoint != ""
+	if r.event.Checkpoint != "" {
+		a.last = r.event.Checkpoint
+	}
 	if a.showErr == nil {
 		if a.showErr = a.show(r.event); a.showErr != nil {
 			a.worker.stop()
@@ -221,10 +224,10 @@ func (a *attendance) finish(f *final) (Result, error) {
 	}
 	if f.Result.Interrupted {
 		saved := "nothing was saved"
-		if a.saved != "" {
-			saved = "what was trained so far is saved in " + a.saved
+		if in := cmp.Or(a.saved, a.last); in != "" {
+			saved = "what was trained so far is saved in " + in
 		}
-		if a.resumes {
+		if a.last != "" {
 			saved += ", and --resume auto goes on from there"
 		}
 		return f.Result, &stopped{a.signal, fmt.Sprintf("ended by %s %s; %s", signalName(a.signal), a.position(), saved)}

@@ -91,7 +91,7 @@ func (r realRun) killedAfter(t *testing.T, d time.Duration, both bool) (ended bo
 
 // A run that is killed at any moment comes back, and ends as if nothing had happened.
 func TestKilledRunsComeBack(t *testing.T) {
-	kills := 30
+	kills := 24
 	if testing.Short() {
 		kills = 6
 	}
