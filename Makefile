@@ -6,21 +6,30 @@ SHARED  := $(abspath $(or $(TRAINER_SHARED),../shared))
 export TRAINER_SHARED := $(SHARED)
 GO      := CGO_ENABLED=0 go
 ARM_CC  ?= aarch64-linux-gnu-gcc
-CMAKE   := cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD)
+RELEASE := OFF
+CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEASE=$(RELEASE)
+CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build native test demo lint neon race sanitize fuzz interop install clean tools
+.PHONY: help build release native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 tools: ## check that what a build needs is here
 	@for t in go cmake cc; do command -v $$t >/dev/null || { echo "make: $$t is not installed; a build needs Go 1.26, CMake 3.20 and a C11 compiler" >&2; exit 1; }; done
 
 native: tools
-	@$(CMAKE) -B $(BUILD)/cmake -DCMAKE_BUILD_TYPE=Release >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }; rm -f $(BUILD).log
+	@$(CMAKE) -B $(BUILD)/cmake -DCMAKE_BUILD_TYPE=Release >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }; \
+	  sed -n 's/^-- \(left out:\)/\1/p' $(BUILD).log; rm -f $(BUILD).log
 	@cmake --build $(BUILD)/cmake --parallel
 	@cmake --install $(BUILD)/cmake >/dev/null
+
+cuda-toolchain: ## fetch a CUDA compiler with pip, so that the CUDA backend is built too
+	@plugins/cuda/toolchain.sh "$(CUDA)"
+
+release: RELEASE := ON
+release: build ## as build, for every GPU architecture that releases support
 
 build: native ## the program and every backend this machine can build, under build/ (the default)
 	$(GO) build -trimpath -o $(BUILD)/bin/trainer ./cmd/trainer

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"context"
 	"encoding/binary"
 	"math"
 
@@ -66,10 +67,14 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 	return r, nil
 }
 
-// Evaluate is the mean loss over the labelled tokens of batches.
-func (e *Engine) Evaluate(batches []data.Batch) (loss float64, labelled int, err error) {
+// Evaluate is the mean loss over the labelled tokens of batches. It ends early, with the
+// context's error, when ctx is cancelled.
+func (e *Engine) Evaluate(ctx context.Context, batches []data.Batch) (loss float64, labelled int, err error) {
 	var sum float64
 	for _, b := range batches {
+		if err := ctx.Err(); err != nil {
+			return 0, 0, err
+		}
 		t, value, err := e.micro(b, false, e.params(0, 1, 0))
 		if err != nil {
 			return 0, 0, err
@@ -104,18 +109,11 @@ func (e *Engine) micro(b data.Batch, training bool, params []byte) (*session.Tic
 	return t, head.Loss, err
 }
 
-// tokenInputs are the bytes of a batch's tokens. A row's random numbers are those of
-// its record.
+// tokenInputs are the bytes of a batch's tokens.
 func tokenInputs(body Body, b data.Batch) map[*op.Value][]byte {
-	samples := make([]int32, 0, b.Rows*b.Seq)
-	for _, s := range b.Samples {
-		for range b.Seq {
-			samples = append(samples, s)
-		}
-	}
 	t := body.Tokens
 	n := t.IDs.Count()
-	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(samples, n, 0)}
+	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(b.Samples, n, 0)}
 }
 
 // padded encodes values and fills up to n with pad.

@@ -1,6 +1,7 @@
 package training
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -10,8 +11,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"trainer/core/abi"
+	"trainer/core/program"
 	"trainer/fault"
 	"trainer/training/data"
+	"trainer/training/metrics"
 )
 
 // Dropout's random numbers belong to records and positions: neither what is recomputed
@@ -63,7 +67,7 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 	mean := 0.0
 	for _, row := range tr.rows {
 		b := e.collate([]data.Example{row}, 0)
-		loss, _, err := e.Evaluate([]data.Batch{b})
+		loss, _, err := e.Evaluate(context.Background(), []data.Batch{b})
 		require.NoError(t, err)
 		micro, mean = append(micro, b), mean+loss/4
 	}
@@ -77,8 +81,9 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 }
 
 func TestRunsRepeatByteForByte(t *testing.T) {
-	for _, method := range []string{"lora", "qlora"} {
-		tr := newTrial(method)
+	for _, c := range []struct{ method, precision string }{{"lora", "fp32"}, {"qlora", "fp32"}, {"lora", "bf16"}, {"qlora", "bf16_autocast"}} {
+		tr := newTrial(c.method)
+		tr.Precision = precision(t, c.precision)
 		run := func(seed uint64, threads uint32) (map[string]string, []float64) {
 			tr.Seed, tr.options.Threads = seed, threads
 			e, losses := tr.run(t)
@@ -88,7 +93,7 @@ func TestRunsRepeatByteForByte(t *testing.T) {
 		for _, threads := range []uint32{1, 2} {
 			again, sameLosses := run(42, threads)
 			require.Equal(t, losses, sameLosses)
-			require.True(t, maps.Equal(adapter, again), "%s, %d threads", method, threads)
+			require.True(t, maps.Equal(adapter, again), "%v, %d threads", c, threads)
 		}
 		other, _ := run(43, 2)
 		require.False(t, maps.Equal(adapter, other), "another seed is another run")
@@ -142,5 +147,99 @@ func TestRunThatStaysBrokenEnds(t *testing.T) {
 	require.Len(t, seen.steps, 4, "one that trained, three that did not")
 	for name, values := range trainedValues(t, e) {
 		require.NoError(t, checkFinite("", name, values, 0))
+	}
+}
+
+// An interrupted run finishes its step, evaluates no more, and says so.
+func TestInterruptedRun(t *testing.T) {
+	tr := newTrial("lora")
+	tr.eval = tr.rows
+	for after := range 3 {
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		events := &interrupter{after: after, cancel: cancel}
+		if after == 0 {
+			cancel()
+		}
+		out, err := tr.start(t).Train(ctx, tr.loop(), events)
+		require.NoError(t, err)
+		require.True(t, out.Interrupted)
+		require.Equal(t, after, out.Steps)
+		require.Len(t, events.steps, after)
+		require.Len(t, events.evals, min(after, 1))
+	}
+}
+
+// interrupter cancels a run after so many steps.
+type interrupter struct {
+	seen
+	after  int
+	cancel func()
+}
+
+func (i *interrupter) Step(m metrics.Step) error {
+	if m.Step == i.after {
+		i.cancel()
+	}
+	return i.seen.Step(m)
+}
+
+func precision(t *testing.T, name string) program.Precision {
+	t.Helper()
+	p, err := program.PrecisionByName(name)
+	require.NoError(t, err)
+	return p
+}
+
+// What is computed again is computed to the same bits, in every precision.
+func TestRecomputeChangesNoBit(t *testing.T) {
+	for _, mode := range []string{"fp32", "bf16", "bf16_autocast"} {
+		var want map[string][]byte
+		for _, policy := range []string{"none", "selective", "block"} {
+			tr := newTrial("lora")
+			tr.Recompute, tr.Precision = policy, precision(t, mode)
+			e, _ := tr.run(t)
+			if want == nil {
+				want = e.states(t)
+			}
+			require.True(t, maps.EqualFunc(want, e.states(t), bytes.Equal), "%s in %s", policy, mode)
+		}
+	}
+}
+
+// Each precision keeps what it promises to keep, in its own type.
+func TestPrecisionsDecideTypes(t *testing.T) {
+	for _, c := range []struct {
+		name                                  string
+		accumulation                          int
+		frozen, trained, gradient, moment, in abi.DType
+	}{
+		{"fp32", 1, abi.F32, abi.F32, abi.F32, abi.F32, abi.F32},
+		{"bf16", 1, abi.BF16, abi.BF16, abi.BF16, abi.BF16, abi.BF16},
+		{"bf16", 4, abi.BF16, abi.BF16, abi.F32, abi.BF16, abi.BF16},
+		{"bf16_autocast", 1, abi.BF16, abi.F32, abi.F32, abi.F32, abi.BF16},
+	} {
+		tr := newTrial("lora")
+		tr.Precision, tr.Accumulation, tr.Batch = precision(t, c.name), c.accumulation, int64(4/c.accumulation)
+		e, err := tr.plan(t)
+		require.NoError(t, err)
+		for _, p := range e.Net.Trained {
+			require.Equal(t, []abi.DType{c.trained, c.gradient, c.moment, c.moment}, []abi.DType{p.Value.DType, p.Grad.DType, p.M1.DType, p.M2.DType}, c.name)
+		}
+		products := 0
+		for _, body := range e.bodies {
+			for _, n := range body.Graph.Nodes {
+				if n.Op != abi.OpLinear {
+					continue
+				}
+				products++
+				require.Equal(t, c.in, n.In[0].Type(), "what a product reads in %s", c.name)
+				require.Equal(t, c.in, n.Out[0].Type(), "what a product writes in %s", c.name)
+			}
+		}
+		require.Positive(t, products)
+		for _, w := range e.Net.matrices {
+			require.Equal(t, c.frozen, w.Dense().DType, c.name)
+		}
 	}
 }

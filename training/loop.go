@@ -17,13 +17,14 @@ import (
 
 // Plan of the loop: what is seen, in which order, how often.
 type Loop struct {
-	Train, Eval *data.Dataset // Eval may be nil
-	PadID       int32
-	Epochs      int
-	MaxSteps    int // optimizer steps in the whole run; -1 = no limit
-	EvalSteps   int // evaluate every so many steps; 0 = only before and after
-	Shuffle     bool
-	Schedule    optim.Schedule
+	Train, Eval   *data.Dataset // Eval may be nil
+	PadID         int32
+	Epochs        int
+	MaxSteps      int // optimizer steps in the whole run; -1 = no limit
+	EvalSteps     int // evaluate every so many steps; 0 = only before and after
+	Shuffle       bool
+	GroupByLength bool // shuffled rows of about one length share a batch
+	Schedule      optim.Schedule
 
 	From      checkpoint.State             // where the run goes on; what Restore filled belongs to it
 	Save      func(checkpoint.State) error // writes a checkpoint; nil = none are saved
@@ -54,10 +55,19 @@ func (l Loop) Steps(batch, accumulation int) int {
 	return total
 }
 
+// sampler decides the order of the training rows.
+func (l Loop) sampler(s Settings) data.Sampler {
+	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	if l.GroupByLength {
+		sampler.Lengths, sampler.Batch = l.Train.ExampleLengths(), int(s.Batch)
+	}
+	return sampler
+}
+
 // Lengths are those of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
 func (l Loop) Lengths(s Settings) (train, eval []int64) {
-	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
+	sampler := l.sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
 	seen := map[int64]bool{}
 	var order []int
@@ -93,20 +103,20 @@ func paddedLength(examples []data.Example, grain int64) int64 {
 const maxSkipped = 3
 
 // Train runs the loop: evaluation, steps, evaluation; or what is left of it after
-// l.From. When ctx is cancelled it finishes the step under way, saves a checkpoint and
-// returns with Interrupted set.
+// l.From. When ctx is cancelled it finishes the step under way, or drops an evaluation,
+// saves a checkpoint and returns with Interrupted set.
 func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, error) {
-	r, err := e.runner(l, events)
+	r, err := e.runner(ctx, l, events)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if r.state.Step == 0 {
+	if r.state.Step == 0 || r.evaluationDue() {
 		if err := r.evaluate(); err != nil {
 			return r.outcome(err)
 		}
 	}
 	r.clock.start()
-	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: e.Settings.Seed}
+	sampler := l.sampler(e.Settings)
 	var order []int
 	for r.state.Step < r.state.Steps && ctx.Err() == nil {
 		epoch, step := r.state.Step/r.state.PerEpoch, r.state.Step%r.state.PerEpoch
@@ -117,22 +127,21 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 			return r.outcome(err)
 		}
 	}
-	r.interrupted = ctx.Err() != nil
 	r.clock.stop()
-	if r.interrupted {
-		return r.outcome(r.save())
-	}
 	if r.state.EvaluatedAt != r.state.Step {
 		if err := r.evaluate(); err != nil {
 			return r.outcome(err)
 		}
 	}
-	r.finished = true
+	if r.interrupted = ctx.Err() != nil; r.interrupted {
+		return r.outcome(r.save())
+	}
 	return r.outcome(nil)
 }
 
 // runner is one run of the loop.
 type runner struct {
+	ctx     context.Context
 	engine  *Engine
 	loop    Loop
 	events  Events
@@ -142,12 +151,12 @@ type runner struct {
 	saved   time.Time
 	savedAt int
 
-	interrupted, finished bool
+	interrupted bool
 }
 
 // runner stands where the loop begins.
-func (e *Engine) runner(l Loop, events Events) (*runner, error) {
-	r := &runner{engine: e, loop: l, events: events, state: l.From, saved: time.Now(), savedAt: l.From.Step}
+func (e *Engine) runner(ctx context.Context, l Loop, events Events) (*runner, error) {
+	r := &runner{ctx: ctx, engine: e, loop: l, events: events, state: l.From, saved: time.Now(), savedAt: l.From.Step}
 	sampler := data.Sampler{Rows: len(l.Train.Examples)}
 	r.state.Steps, r.state.PerEpoch = l.Steps(int(e.Settings.Batch), e.Settings.Accumulation), sampler.StepsPerEpoch(int(e.Settings.Batch), e.Settings.Accumulation)
 	r.state.Seed, r.clock.seconds = e.Settings.Seed, l.From.Seconds
@@ -162,7 +171,7 @@ func (e *Engine) runner(l Loop, events Events) (*runner, error) {
 // outcome is how far the run came, with the error that ended it.
 func (r *runner) outcome(err error) (Outcome, error) {
 	o := Outcome{Interrupted: r.interrupted}
-	o.Steps, o.Loss, o.Finished = r.state.Step, r.state.Loss, r.finished
+	o.Steps, o.Loss, o.Finished = r.state.Step, r.state.Loss, err == nil && !r.interrupted
 	o.Seconds, o.TokensPerSecond = metrics.Number(r.clock.now()), metrics.Number(r.rate.TokensPerSecond())
 	_, peak, failed := r.engine.Session.Stats()
 	if err == nil {
@@ -217,7 +226,7 @@ func (r *runner) step(micro [][]int) error {
 	if err := r.watch(result); err != nil {
 		return err
 	}
-	if n := r.loop.EvalSteps; n > 0 && r.state.Step%n == 0 {
+	if r.evaluationDue() {
 		r.clock.stop()
 		if err := r.evaluate(); err != nil {
 			return err
@@ -237,6 +246,12 @@ func (r *runner) report(s metrics.Step) error {
 		r.state.Log = append(r.state.Log, metrics.Event{Step: &s})
 	}
 	return r.events.Step(s)
+}
+
+// evaluationDue tells whether an evaluation is due after a step and was not made.
+func (r *runner) evaluationDue() bool {
+	n := r.loop.EvalSteps
+	return n > 0 && r.state.Step%n == 0 && r.state.EvaluatedAt != r.state.Step
 }
 
 // saveDue tells whether a checkpoint is due.
@@ -275,17 +290,22 @@ func (r *runner) watch(result StepResult) error {
 		Want: "a finite one", Remedy: "lower --lr, or look at the data with trainer data show"}
 }
 
-// evaluate reports the loss on the evaluation set, if there is one.
+// evaluate reports the loss on the evaluation set, if there is one and the run is not
+// interrupted meanwhile.
 func (r *runner) evaluate() error {
-	r.state.EvaluatedAt = r.state.Step
 	if r.loop.Eval == nil {
+		r.state.EvaluatedAt = r.state.Step
 		return nil
 	}
 	began := time.Now()
-	loss, labelled, err := r.engine.Evaluate(r.engine.batches(r.loop.Eval, r.loop.PadID))
+	loss, labelled, err := r.engine.Evaluate(r.ctx, r.engine.batches(r.loop.Eval, r.loop.PadID))
+	if r.ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	r.state.EvaluatedAt = r.state.Step
 	if math.IsNaN(loss) && r.state.Step == 0 {
 		return fault.New(fault.Files, "the base model's loss on the evaluation data is not a number: its weights or the data are damaged")
 	}

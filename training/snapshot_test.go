@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/core/abi"
-	"trainer/core/program"
 	"trainer/fault"
 	"trainer/files/safetensors"
 	"trainer/training/checkpoint"
@@ -47,7 +46,7 @@ func longTrial(method string) (trial, Loop) {
 	tr.rows, tr.Batch = madeUpRows(10, 320), 4
 	tr.eval = madeUpRows(3, 320)
 	l := tr.loop()
-	l.Epochs, l.Shuffle, l.EvalSteps, l.LogEvery = 3, true, 2, 1
+	l.Epochs, l.Shuffle, l.GroupByLength, l.EvalSteps, l.LogEvery = 3, true, true, 2, 1
 	l.Schedule, _ = optim.NewSchedule(optim.ScheduleOptions{Kind: "cosine", LR: 5e-3, MinRatio: 0.1, Total: 9})
 	return tr, l
 }
@@ -66,17 +65,19 @@ func (s *seen) told() (lines []string) {
 // A run that goes on from any step ends as the uninterrupted one does, to the bit, and
 // reports the same.
 func TestResumedRunsAreTheSameToTheBit(t *testing.T) {
-	for name, change := range map[string]func(*trial){
-		"lora":                   func(tr *trial) { tr.method = "lora" },
-		"qlora, bf16":            func(tr *trial) { tr.method, tr.Precision = "qlora", precision("bf16") },
-		"lora, accumulated":      func(tr *trial) { tr.method, tr.Batch, tr.Accumulation = "lora", 2, 2 },
-		"full, bf16":             func(tr *trial) { tr.method, tr.lr, tr.Precision = "full", 1e-3, precision("bf16") },
-		"full, clipped, blocks":  func(tr *trial) { tr.method, tr.Optimizer.MaxNorm, tr.Recompute = "full", 0.3, "block" },
-		"lora, autocast, blocks": func(tr *trial) { tr.method, tr.Precision, tr.Recompute = "lora", precision("bf16_autocast"), "block:1" },
+	for name, change := range map[string]func(*testing.T, *trial){
+		"lora":                  func(_ *testing.T, tr *trial) { tr.method = "lora" },
+		"qlora, bf16":           func(t *testing.T, tr *trial) { tr.method, tr.Precision = "qlora", precision(t, "bf16") },
+		"lora, accumulated":     func(t *testing.T, tr *trial) { tr.method, tr.Batch, tr.Accumulation = "lora", 2, 2 },
+		"full, bf16":            func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Precision = "full", 1e-3, precision(t, "bf16") },
+		"full, clipped, blocks": func(t *testing.T, tr *trial) { tr.method, tr.Optimizer.MaxNorm, tr.Recompute = "full", 0.3, "block" },
+		"lora, autocast, blocks": func(t *testing.T, tr *trial) {
+			tr.method, tr.Precision, tr.Recompute = "lora", precision(t, "bf16_autocast"), "block:1"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr, l := longTrial("lora")
-			change(&tr)
+			change(t, &tr)
 			dir := t.TempDir()
 			whole := tr.start(t)
 			l.Save, l.SaveSteps = whole.saver(dir), 1
@@ -116,11 +117,6 @@ func (tr trial) goOn(t *testing.T, l Loop, path string) (*Engine, *seen, Outcome
 	out, err := e.Train(context.Background(), l, seen)
 	require.NoError(t, err)
 	return e, seen, out
-}
-
-func precision(name string) program.Precision {
-	p, _ := program.PrecisionByName(name)
-	return p
 }
 
 // stopper cancels a run after a step.

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"regexp"
 	"strings"
 
 	"trainer/fault"
@@ -17,9 +14,6 @@ import (
 	"trainer/training/data"
 )
 
-// hubName is what a model of the Hub is called.
-var hubName = regexp.MustCompile(`^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$`)
-
 // modelFolder finds the folder of a model: the name itself, or a model of that name in the
 // local Hub cache, never on the network.
 func modelFolder(name string) (string, error) {
@@ -29,42 +23,15 @@ func modelFolder(name string) (string, error) {
 		return "", &fault.Error{Kind: fault.Files, Where: "--model_name " + name, Found: "a file", Want: "a folder with config.json"}
 	}
 	missing := &fault.Error{Kind: fault.Files, Where: "--model_name " + name, Found: "no such folder", Want: "a model folder", Remedy: "name the folder that holds config.json"}
-	cache := hubCache()
-	if !hubName.MatchString(name) || cache == "" {
+	cache := modeldir.HubCache()
+	if !modeldir.IsHubName(name) || cache == "" {
 		return "", missing
+	}
+	if snapshot, ok := modeldir.Snapshot("models", name); ok {
+		return snapshot, nil
 	}
 	missing.Found = "no such folder, and no such model in the Hub cache " + cache
-	repository := filepath.Join(cache, "models--"+strings.ReplaceAll(name, "/", "--"))
-	text, err := os.ReadFile(filepath.Join(repository, "refs", "main"))
-	revision := strings.TrimSpace(string(text))
-	if err != nil || !modeldir.IsPlain(revision) {
-		return "", missing
-	}
-	snapshot := filepath.Join(repository, "snapshots", revision)
-	if info, err := os.Stat(snapshot); err != nil || !info.IsDir() {
-		return "", missing
-	}
-	return snapshot, nil
-}
-
-// hubCache is where Hugging Face tools keep models; empty where there is no home.
-func hubCache() string {
-	if dir := os.Getenv("HF_HUB_CACHE"); dir != "" {
-		return dir
-	}
-	home := os.Getenv("HF_HOME")
-	if home == "" {
-		cache := os.Getenv("XDG_CACHE_HOME")
-		if cache == "" {
-			user, err := os.UserHomeDir()
-			if err != nil {
-				return ""
-			}
-			cache = filepath.Join(user, ".cache")
-		}
-		home = filepath.Join(cache, "huggingface")
-	}
-	return filepath.Join(home, "hub")
+	return "", missing
 }
 
 // required refuses settings a command cannot do without.
@@ -127,25 +94,16 @@ func checkShape(name string) error {
 	return e
 }
 
-// errEnough ends the reading of a file that can be read.
-var errEnough = errors.New("enough")
-
-// checkData reads the first record of a data file, if one is named.
-func checkData(path, format string) error {
-	if path == "" {
+// checkData looks at the first record of a data set, if one is named.
+func checkData(name string, c config.Config) error {
+	if name == "" {
 		return nil
 	}
-	err := data.ReadRecords(path, dataFormat(format), 1, func(data.Record) error { return errEnough })
-	if errors.Is(err, errEnough) {
-		return nil
-	}
-	return err
+	return data.Check(name, data.Options{Format: c.DatasetFormat, ContextLength: c.ContextLength, Seed: c.Seed})
 }
 
-// dataFormat is a dataset_format as training/data writes it.
-func dataFormat(format string) string {
-	if format == "auto" {
-		return ""
-	}
-	return format
+// dataOptions are those by which the records of a run are read; dir is the model's folder.
+func dataOptions(c config.Config, dir string) (data.Options, error) {
+	chat, err := data.LoadChat(dir)
+	return data.Options{Format: c.DatasetFormat, Samples: c.DatasetSamples, ContextLength: c.ContextLength, Seed: c.Seed, Chat: chat}, err
 }

@@ -51,7 +51,7 @@ func TestUsageIsRefused(t *testing.T) {
 		{"--no_seed", "unknown flag --no_seed; trainer --help lists all"},
 		{"--shuffle=perhaps", `--shuffle: found "perhaps", expected true or false`},
 		{"data show --rows x", `--rows: found "x", expected a whole number`},
-		{"--model_name m", "--dataset is missing: alpaca records (instruction, input, output) as .json or .jsonl"},
+		{"--model_name m", "--dataset is missing: a .json, .jsonl, .csv, .parquet or .txt file"},
 		{"--train_type qlroa", "--train_type: found qlroa, expected one of full, lora, qlora; did you mean qlora?"},
 		{"plan", "--model_name is missing: name a model folder, or a known model with --shape"},
 		{"plan --shape llama-2-7B", `--shape: found "llama-2-7B", expected one of `},
@@ -85,12 +85,12 @@ func TestFilesAreRefused(t *testing.T) {
 		{[]string{"--model_name", empty, "--dataset", train}, "--model_name " + empty + ": found a file, expected a folder with config.json"},
 		{[]string{"--model_name", "a/b/c", "--dataset", train}, "--model_name a/b/c: found no such folder, expected a model folder; name the folder that holds config.json"},
 		{[]string{"--model_name", "org/name", "--dataset", train}, "--model_name org/name: found no such folder, and no such model in the Hub cache "},
-		{[]string{"--model_name", model, "--dataset", "/no/such.jsonl"}, "/no/such.jsonl: no such file or directory; name a data file that can be read"},
+		{[]string{"--model_name", model, "--dataset", "/no/such.jsonl"}, "/no/such.jsonl: no such file or directory; name a data file or folder that can be read"},
 		{[]string{"--model_name", model, "--dataset", broken}, broken + ": line 1, column "},
 		{[]string{"--model_name", model, "--dataset", model + "/config.json"}, model + "/config.json: line 1, column 1: found {, expected an array of objects"},
 		{[]string{"--model_name", model, "--dataset", train, "--eval_dataset", broken}, broken + ": line 1, column "},
 		{[]string{"--model_name", model, "--dataset", train, "--init_adapter", "/no/such"}, "--init_adapter /no/such: found no such folder, expected a PEFT adapter folder"},
-		{[]string{"data", "show", "--model_name", model, "--dataset", empty}, empty + ": found no record, expected at least one with instruction and output"},
+		{[]string{"data", "show", "--model_name", model, "--dataset", empty}, empty + ": found no record, expected at least one; name a file with examples"},
 		{[]string{"data", "show", "--model_name", strange, "--dataset", train}, strange + "/tokenizer.json: "},
 	} {
 		r := trainer(t, c.args...)
@@ -172,6 +172,24 @@ func TestDroppedInBackend(t *testing.T) {
 	assert.NotEqual(t, []string{"auto", "auto", ""}, []string{c.Backend, c.Precision, c.Device}, "what was chosen stands in the settings")
 }
 
+// TestDataShowConversation takes a conversation through a model's own chat template.
+func TestDataShowConversation(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"tokenizer.json", "tokenizer_config.json"} {
+		text, err := os.ReadFile(filepath.Join(demoFile(t, "model"), name))
+		require.NoError(t, err)
+		write(t, filepath.Join(dir, name), string(text))
+	}
+	chat := write(t, filepath.Join(dir, "chat.jsonl"), `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}`)
+	args := []string{"data", "show", "--model_name", dir, "--dataset", chat}
+	refused(t, fault.Files, chat+": line 1, column 1: found a conversation, expected a model with a chat template; use the instruct model, or put a chat_template.jinja into the model folder", args...)
+	write(t, filepath.Join(dir, "chat_template.jinja"), "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}Q:{{ m.content }}{% else %}A:{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}{% if add_generation_prompt %}A:{% endif %}")
+	r := trainer(t, args...)
+	require.Equal(t, 0, r.code, r.err)
+	assert.Contains(t, r.out, "\n<s> Q : a A : [b] [</s>] Q : c A : [d] [</s>]\n")
+	assert.Contains(t, r.out, "1 records as messages: 1 to learn from")
+}
+
 func TestDataShow(t *testing.T) {
 	args := []string{"data", "show", "--model_name", demoFile(t, "model"), "--dataset", demoFile(t, "eval.jsonl"), "--rows", "1", "--row", "1"}
 	r := trainer(t, args...)
@@ -180,8 +198,12 @@ func TestDataShow(t *testing.T) {
 	assert.Contains(t, r.out, "### Response:He sprints 3*3=9 times\n")
 	assert.Contains(t, r.out, "<s> B el ow ·is")
 	assert.Contains(t, r.out, " [</s>]\n")
-	assert.Contains(t, r.out, "64 records: 64 to learn from, 0 without anything to learn, 0 cut")
+	assert.Contains(t, r.out, "64 records as alpaca: 64 to learn from, 0 without anything to learn, 0 cut")
 	assert.NotContains(t, r.out, "\x1b")
+
+	r = trainer(t, append(args, "--packing", "--context_length", "1024")...)
+	require.Equal(t, 0, r.code, r.err)
+	assert.Contains(t, r.out, "packed into 10 rows, 86.9 % full")
 
 	r = trainer(t, append(args, "--json")...)
 	var shown struct {

@@ -23,8 +23,8 @@ func newData(c *console) *cobra.Command {
 
 // newDataShow makes `trainer data show`.
 func newDataShow(c *console) *cobra.Command {
-	cmd := &cobra.Command{Use: "show --model_name DIR --dataset FILE [flags]", Short: "rendered records, their tokens and which are learned, and lengths", Args: noArguments}
-	settings := addSettings(cmd, inGroups(nil, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length"))
+	cmd := &cobra.Command{Use: "show --model_name DIR --dataset DATA [flags]", Short: "rendered records, their tokens and which are learned, and lengths", Args: noArguments}
+	settings := addSettings(cmd, inGroups(nil, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length", "packing", "seed"))
 	rows := cmd.Flags().Int("rows", 3, "show `N` records")
 	first := cmd.Flags().Int("row", 0, "begin with record `N` of the file, counted from 0")
 	asJSON := addJSON(cmd)
@@ -41,7 +41,11 @@ func newDataShow(c *console) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.showData(set, shown, tok, *asJSON)
+		var packed *data.Packing
+		if s.Packing {
+			packed = set.Packing(s.ContextLength)
+		}
+		return c.showData(set, shown, packed, tok, *asJSON)
 	}
 	return cmd
 }
@@ -59,7 +63,11 @@ func loadData(s config.Config) (*data.Dataset, *tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err := data.Load(s.Dataset, data.Options{Format: dataFormat(s.DatasetFormat), Samples: s.DatasetSamples, ContextLength: s.ContextLength}, tok)
+	opts, err := dataOptions(s, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := data.Load(s.Dataset, opts, tok)
 	return set, tok, err
 }
 
@@ -76,49 +84,63 @@ func choose(all []data.Example, first, count int) ([]data.Example, error) {
 	return nil, &fault.Error{Kind: fault.Usage, Where: "--row", Found: fmt.Sprint(first), Want: fmt.Sprintf("a number from 0 to %d", all[len(all)-1].Row)}
 }
 
-// showData writes examples and the statistics of the whole set.
-func (c *console) showData(set *data.Dataset, shown []data.Example, tok data.Tokenizer, asJSON bool) error {
+// showData writes examples and the statistics of the whole set; packed may be nil.
+func (c *console) showData(set *data.Dataset, shown []data.Example, packed *data.Packing, tok data.Tokenizer, asJSON bool) error {
 	rendered := make([]data.Rendered, len(shown))
 	for i, e := range shown {
 		rendered[i] = data.Render(e, tok)
 	}
 	if asJSON {
-		return c.json(map[string]any{"rows": rendered, "stats": set.Stats, "lengths": set.Lengths()})
+		all := map[string]any{"rows": rendered, "stats": set.Stats, "lengths": set.Lengths(), "format": set.Format}
+		if packed != nil {
+			all["packing"] = packed
+		}
+		return c.json(all)
 	}
 	for _, r := range rendered {
 		c.showRow(r)
 	}
 	s, l := set.Stats, set.Lengths()
-	c.result("%s records: %s to learn from, %s without anything to learn, %s cut by the context length (%d tokens fit all)",
-		grouped(int64(s.Records)), grouped(int64(s.Examples)), grouped(int64(s.Skipped)), grouped(int64(s.Truncated)), s.MaxLength)
+	c.result("%s records as %s: %s to learn from, %s without anything to learn, %s cut by the context length (%d tokens fit all)",
+		grouped(int64(s.Records)), set.Format, grouped(int64(s.Examples)), grouped(int64(s.Skipped)), grouped(int64(s.Truncated)), s.MaxLength)
 	c.result("%s tokens, %s learned, %.1f %% masked", grouped(int64(s.Tokens)), grouped(int64(s.Labelled)), 100*l.ShareMasked)
 	c.result("tokens a record: least %d, mean %.1f, half up to %d, 90 %% up to %d, 99 %% up to %d, most %d", l.Min, l.Mean, l.P50, l.P90, l.P99, l.Max)
+	if packed != nil {
+		c.result("packed into %s rows, %.1f %% full", grouped(int64(packed.Rows)), 100*packed.Fill)
+	}
 	return nil
 }
 
-// showRow writes one example: its text, then its tokens. Masked tokens are dim; without
-// colour the learned ones stand in brackets.
+// showRow writes one example: its text, then its tokens. Masked ones are dim; without
+// colour the learned tokens stand in brackets.
 func (c *console) showRow(r data.Rendered) {
 	colour := coloured(c.out)
 	c.result("%s", paint(colour, "1", fmt.Sprintf("record %d, %d tokens", r.Row, len(r.Tokens))))
-	c.result("%s%s", paint(colour, "2", printable(r.Prompt)), paint(colour, "32", printable(r.Answer)))
+	var text strings.Builder
+	for _, p := range r.Passages {
+		text.WriteString(paint(colour, colourOf(p.Masked), printable(p.Text)))
+	}
+	c.result("%s", text.String())
 	var b strings.Builder
 	for i, t := range r.Tokens {
 		if i > 0 {
 			b.WriteByte(' ')
 		}
 		text := visible(t.Text)
-		switch {
-		case colour && t.Masked:
-			text = paint(true, "2", text)
-		case colour:
-			text = paint(true, "32", text)
-		case !t.Masked:
+		if !colour && !t.Masked {
 			text = "[" + text + "]"
 		}
-		b.WriteString(text)
+		b.WriteString(paint(colour, colourOf(t.Masked), text))
 	}
 	c.result("%s\n", b.String())
+}
+
+// colourOf is how text that is masked, or learned, is painted.
+func colourOf(masked bool) string {
+	if masked {
+		return "2"
+	}
+	return "32"
 }
 
 // visible writes a token so that spaces and line ends can be seen and nothing in it can

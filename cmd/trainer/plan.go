@@ -45,7 +45,7 @@ func preparePlan(c config.Config) (job Job, err error) {
 		return job, err
 	}
 	for _, path := range []string{c.Dataset, c.EvalDataset} {
-		if err := checkData(path, c.DatasetFormat); err != nil {
+		if err := checkData(path, c); err != nil {
 			return job, err
 		}
 	}

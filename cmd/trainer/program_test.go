@@ -195,6 +195,9 @@ func TestMemoryLimitOnTheCommandLine(t *testing.T) {
 	r.args = append(r.args, strings.Fields(change)...)
 	end := r.train(t)[5]
 	require.LessOrEqual(t, end["memory_peak_bytes"], float64(20<<20), "what the plan proposed fits")
+	code, report = plan("20MiB")
+	require.Equal(t, 0, code)
+	require.Equal(t, float64(report.Total), end["memory_planned_bytes"], "plan and run plan the same")
 }
 
 // A plan of a known shape needs neither its weights nor a backend.

@@ -78,7 +78,7 @@ func (w *workshop) start(report PlanReport, steps int) Start {
 // loop reads the data and makes the plan of the loop.
 func (w *workshop) loop(events Events) (training.Loop, error) {
 	c := w.job.Config
-	l := training.Loop{PadID: data.PadID(w.tok), Epochs: c.NumEpochs, MaxSteps: c.MaxSteps, EvalSteps: c.EvalSteps, Shuffle: c.Shuffle}
+	l := training.Loop{PadID: data.PadID(w.tok), Epochs: c.NumEpochs, MaxSteps: c.MaxSteps, EvalSteps: c.EvalSteps, Shuffle: c.Shuffle, GroupByLength: c.GroupByLength}
 	var err error
 	if l.Train, err = w.dataset(events, c.Dataset, c.DatasetSamples); err != nil {
 		return l, err
@@ -92,10 +92,14 @@ func (w *workshop) loop(events Events) (training.Loop, error) {
 	return l, err
 }
 
-// dataset tokenises a file and tells what was left out of it.
+// dataset tokenises a data set and tells what was left out of it.
 func (w *workshop) dataset(events Events, path string, samples int) (*data.Dataset, error) {
-	c := w.job.Config
-	d, err := data.Load(path, data.Options{Format: dataFormat(c.DatasetFormat), Samples: samples, ContextLength: c.ContextLength, VocabSize: int(w.model.Vocab())}, w.tok)
+	opts, err := dataOptions(w.job.Config, w.job.ModelDir)
+	if err != nil {
+		return nil, err
+	}
+	opts.Samples, opts.VocabSize = samples, int(w.model.Vocab())
+	d, err := data.Load(path, opts, w.tok)
 	if err != nil {
 		return nil, err
 	}

@@ -110,6 +110,9 @@ func (w *workshop) session() (*session.Session, error) {
 	return session.Open(device, training.ParamsBytes)
 }
 
+// contextBytes is what driver and libraries take of a device's own memory beside buffers.
+const contextBytes = 1 << 30
+
 // limit is how many bytes the run may take on the device; 0 = not known. A choice that
 // must be the same again does not depend on what happens to be free.
 func (w *workshop) limit() int64 {
@@ -126,7 +129,10 @@ func (w *workshop) limit() int64 {
 	if c.Deterministic {
 		has = int64(info.MemoryTotal)
 	}
-	if info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0 {
+	switch {
+	case info.Class == abi.DeviceDiscrete:
+		has -= contextBytes
+	case info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0:
 		has = min(has, int64(c.HostMemoryLimit))
 	}
 	if limit == 0 || has < limit {

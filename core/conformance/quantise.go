@@ -27,7 +27,7 @@ func quantiseCases() (cases []Case) {
 	return cases
 }
 
-// quantiseCase quantises a normal weight into states.
+// quantiseCase quantises normally distributed numbers.
 func quantiseCase(f abi.QuantFormat, dtype abi.DType, rows, cols int64) Case {
 	return Case{"quantise", formatName(f, dtype, rows, cols), func(t *Trial) {
 		w := op.NewWeight("w", op.Output, f, rows, cols)

@@ -29,7 +29,7 @@ var all = []*Family{
 	{Op: abi.OpRmsnormGrad, Name: "rmsnorm_grad", Tier: 1, Compose: composeRMSNormGrad},
 	{Op: abi.OpRope, Name: "rope", Tier: 1, Backward: backwardRoPE, Compose: composeRoPE, InPlace: [][2]int{{0, 0}}},
 	{Op: abi.OpSwiglu, Name: "swiglu", Tier: 1, Backward: backwardSwiGLU, Compose: composeSwiGLU},
-	{Op: abi.OpSwigluGrad, Name: "swiglu_grad", Tier: 1, Compose: composeSwiGLUGrad},
+	{Op: abi.OpSwigluGrad, Name: "swiglu_grad", Tier: 1, Compose: composeSwiGLUGrad, InPlace: [][2]int{{0, 1}, {1, 2}}},
 	{Op: abi.OpAttention, Name: "attention", Tier: 1, Backward: backwardAttention, Compose: composeAttention, Dear: true},
 	{Op: abi.OpAttentionGrad, Name: "attention_grad", Tier: 1, Compose: composeAttentionGrad},
 	{Op: abi.OpLinearCrossEntropy, Name: "linear_cross_entropy", Tier: 1, Compose: composeLinearCrossEntropy},

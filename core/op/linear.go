@@ -90,8 +90,8 @@ func (p Projection) adapterValues() []*Value {
 func backwardLinear(w *Backprop, n *Node) {
 	a, x, mask := n.Attr.(Linear), n.In[0], n.In[1]
 	dy, u := w.Grad(n.Out[0]), n.Out[1]
+	w.linearGradWeight(a, x, dy) // before dx takes memory: x may have been recomputed for it
 	v := w.linearGradInput(a, x, mask, dy)
-	w.linearGradWeight(a, x, dy)
 	if a.Rank() > 0 {
 		w.linearGradAdapter(a, x, mask, u, v, dy)
 	}

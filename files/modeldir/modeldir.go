@@ -32,7 +32,7 @@ func IsPlain(name string) bool {
 
 // Open opens the folder at path, which may itself be a link. In a Hugging Face cache, where
 // models--ORG--NAME/snapshots/REV/FILE links to ../../blobs/HASH, links may lead anywhere
-// inside models--ORG--NAME. Errors are *fault.Error of kind Files.
+// inside models--ORG--NAME, and inside datasets--ORG--NAME likewise. Errors are *fault.Error of kind Files.
 func Open(path string) (*Dir, error) {
 	real, err := filepath.Abs(path)
 	if err == nil {
@@ -54,12 +54,16 @@ func Open(path string) (*Dir, error) {
 	return &Dir{path, root, rel}, nil
 }
 
+func isRepository(folder string) bool {
+	return strings.HasPrefix(folder, "models--") || strings.HasPrefix(folder, "datasets--")
+}
+
 // repository splits .../models--X/snapshots/REV/... at the end of models--X; other paths
 // are roots themselves.
 func repository(real string) (root, rel string) {
 	parts := strings.Split(real, string(filepath.Separator))
 	for i := len(parts) - 3; i > 0; i-- {
-		if strings.HasPrefix(parts[i], "models--") && parts[i+1] == "snapshots" {
+		if isRepository(parts[i]) && parts[i+1] == "snapshots" {
 			return strings.Join(parts[:i+1], string(filepath.Separator)), filepath.Join(parts[i+1:]...)
 		}
 	}

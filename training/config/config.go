@@ -8,11 +8,13 @@ type Config struct {
 	ModelName      string // folder, or name in the local Hub cache
 	Shape          string // a known model without its weights
 	InitAdapter    string // PEFT folder to start from
-	Dataset        string // file of alpaca records
-	DatasetFormat  string // auto, json or jsonl
+	Dataset        string // file, folder or name of a data set
+	DatasetFormat  string // auto, a record format or a file type
 	DatasetSamples int    // first records; 0 = all
 	ContextLength  int    // tokens of the longest row
 	Shuffle        bool
+	Packing        bool // several samples in a row
+	GroupByLength  bool // batches of rows of about one length
 
 	// What is trained.
 	TrainType         string // full, lora or qlora

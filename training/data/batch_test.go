@@ -18,7 +18,7 @@ func TestCollate(t *testing.T) {
 		IDs:       []int32{1, 5, 6, 7, 2, 0, 0, 0, 1, 8, 2, 0, 0, 0, 0, 0},
 		Labels:    []int32{no, 6, 7, 2, no, no, no, no, 8, 2, no, no, no, no, no, no},
 		Positions: []int32{0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7},
-		Samples:   []int32{9, 4},
+		Samples:   []int32{9, 9, 9, 9, 9, 9, 9, 9, 4, 4, 4, 4, 4, 4, 4, 4},
 		Lengths:   []int32{5, 3},
 		LabelRows: []int32{1, 2, 3, 8, 9},
 		Targets:   []int32{6, 7, 2, 8, 2},

@@ -163,10 +163,11 @@ func TestLoadRefuses(t *testing.T) {
 		{good + `{"instruction":"a","output":"b","input":["c"]}`, Options{ContextLength: 500}, `field "input": found an array, expected a string`},
 		{good + `{"instruction":"a","output":null}`, Options{ContextLength: 500}, `field "output": found null, expected a string`},
 		{good + good + "{", Options{ContextLength: 500}, `line 3, column 2: found the end`},
-		{`{"output":3}` + "\n{", Options{ContextLength: 500}, `line 1, column 1: field "instruction"`},
-		{"", Options{ContextLength: 500}, `found no record, expected at least one with instruction and output`},
+		{`{"output":3}` + "\n{", Options{ContextLength: 500}, `line 1, column 1: found the fields "output", expected those of a known format: messages (`},
+		{`{"output":3}` + "\n{", Options{ContextLength: 500, Format: "alpaca"}, `line 1, column 1: field "instruction"`},
+		{"", Options{ContextLength: 500}, `found no record, expected at least one`},
 		{good + good, Options{ContextLength: 10}, fmt.Sprintf(`found 2 records and no answer within the context length in any, expected at least one row to learn from; --context_length %d fits all`, promptTokens+3)},
-		{good + `{"instruction":"` + "\u00FF" + `","output":"b"}`, Options{ContextLength: 500, VocabSize: 190}, `line 2: found token id 198, expected ids below the model's vocabulary of 190; use the tokenizer`},
+		{good + `{"instruction":"` + "\u00FF" + `","output":"b"}`, Options{ContextLength: 500, VocabSize: 190}, `line 2, column 1: found token id 198, expected ids below the model's vocabulary of 190; use the tokenizer`},
 	} {
 		path := write(t, "d.jsonl", c.text)
 		_, err := Load(path, c.options, bytewise)

@@ -10,12 +10,17 @@ import (
 	"trainer/fault"
 )
 
-// blockRecords are tokenised together; as many records are held as text.
-const blockRecords = 1024
+// Records that are tokenised together, and so held as text: as many, or as large.
+const (
+	blockRecords = 1024
+	blockBytes   = 32 << 20
+)
 
 // encoder turns records into examples; it is safe for several threads.
 type encoder struct {
 	tok     Tokenizer
+	chat    *Chat
+	format  *format
 	eos     int32
 	context int
 	vocab   int
@@ -37,7 +42,7 @@ func newEncoder(opts Options, tok Tokenizer) (*encoder, error) {
 	if vocab == 0 {
 		vocab = tok.VocabSize()
 	}
-	return &encoder{tok: tok, eos: eos, context: opts.ContextLength, vocab: vocab}, nil
+	return &encoder{tok: tok, chat: opts.Chat, eos: eos, context: opts.ContextLength, vocab: vocab}, nil
 }
 
 // encodeAll encodes records on every processor. The rows come in the order of
@@ -63,27 +68,48 @@ func (e *encoder) encodeAll(records []Record) ([]encoded, error) {
 }
 
 func (e *encoder) encode(r Record) (encoded, error) {
-	prompt, answer, err := Alpaca(r)
+	p, err := e.format.render(r, e.chat)
 	if err != nil {
 		return encoded{}, err
 	}
-	promptIDs := e.tok.Encode(prompt, true)
-	ids := append(e.tok.Encode(prompt+answer, true), e.eos)
+	ids := e.tok.Encode(p.text, p.framed)
+	if p.framed {
+		ids = append(ids, e.eos)
+	}
 	for _, id := range ids {
 		if id < 0 || int(id) >= e.vocab {
 			return encoded{}, e.unknownID(r, id)
 		}
 	}
 	kept := slices.Clone(ids[:min(len(ids), e.context)])
-	labels := slices.Clone(kept)
-	for t := range min(len(promptIDs), len(labels)) {
+	return encoded{Example{IDs: kept, Labels: e.labels(p, kept, len(ids)), Row: r.Row}, len(ids)}, nil
+}
+
+// labels are the kept ids where they are learned. Where a span begins or ends inside the
+// text, as many tokens lie before as the text before has by itself.
+func (e *encoder) labels(p passage, kept []int32, length int) []int32 {
+	labels := make([]int32, len(kept))
+	for t := range labels {
 		labels[t] = Ignored
 	}
-	return encoded{Example{IDs: kept, Labels: labels, Row: r.Row}, len(ids)}, nil
+	for _, s := range p.learn {
+		from := len(e.tok.Encode(p.text[:s.from], p.framed))
+		if from >= len(kept) {
+			break
+		}
+		to := length
+		if s.to < len(p.text) {
+			to = len(e.tok.Encode(p.text[:s.to], p.framed))
+		}
+		for t := from; t < min(to, len(kept)); t++ {
+			labels[t] = kept[t]
+		}
+	}
+	return labels
 }
 
 func (e *encoder) unknownID(r Record, id int32) error {
-	return &fault.Error{Kind: fault.Files, Where: r.File, Field: fmt.Sprintf("line %d", r.At.Line),
+	return &fault.Error{Kind: fault.Files, Where: r.File, Field: r.At.String(),
 		Found: fmt.Sprintf("token id %d", id), Want: fmt.Sprintf("ids below the model's vocabulary of %d", e.vocab),
 		Remedy: "use the tokenizer that belongs to the model"}
 }

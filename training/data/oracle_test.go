@@ -1,9 +1,13 @@
 package data_test
 
 import (
+	"bytes"
+	"encoding/csv"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,8 +17,8 @@ import (
 	"trainer/training/data"
 )
 
-// TestLoadFollowsOracle takes the alpaca rows of prompts/llama2.json through the
-// real tokenizer.
+// TestLoadFollowsOracle takes every record of prompts/llama2.json through the real
+// tokenizer, in each type of file that can hold it.
 func TestLoadFollowsOracle(t *testing.T) {
 	raw, err := os.ReadFile("../../testdata/oracles/prompts/llama2.json")
 	require.NoError(t, err)
@@ -25,24 +29,59 @@ func TestLoadFollowsOracle(t *testing.T) {
 		Labels []int32
 	}
 	require.NoError(t, json.Unmarshal(raw, &oracles))
-	var records []json.RawMessage // they come first, so that a record and its oracle have one index
+	records, want := map[string][]json.RawMessage{}, map[string][]data.Example{}
 	for _, o := range oracles {
-		if o.Style == "alpaca" {
-			records = append(records, o.Record)
+		want[o.Style] = append(want[o.Style], data.Example{IDs: o.IDs, Labels: o.Labels, Row: len(want[o.Style])})
+		records[o.Style] = append(records[o.Style], o.Record)
+	}
+	require.Len(t, want, 4)
+	tok := llama2(t)
+	for style, examples := range want {
+		format := map[string]string{"qna_no_ctx": "qna"}[style]
+		if format == "" {
+			format = style
+		}
+		for _, path := range files(t, records[style]) {
+			for _, forced := range []string{"auto", format} {
+				d, err := data.Load(path, data.Options{ContextLength: 4096, Format: forced}, tok)
+				require.NoError(t, err, path)
+				assert.Equal(t, format, d.Format)
+				assert.Equal(t, examples, d.Examples, path)
+			}
 		}
 	}
-	require.Len(t, records, 8)
-	file, err := json.Marshal(records)
-	require.NoError(t, err)
-	path := filepath.Join(t.TempDir(), "alpaca.json")
-	require.NoError(t, os.WriteFile(path, file, 0o600))
+}
 
-	d, err := data.Load(path, data.Options{ContextLength: 4096}, llama2(t))
+// files writes records as .json, .jsonl and .csv.
+func files(t *testing.T, records []json.RawMessage) []string {
+	dir := t.TempDir()
+	array, err := json.Marshal(records)
 	require.NoError(t, err)
-	require.Len(t, d.Examples, len(records))
-	for i, e := range d.Examples {
-		assert.Equal(t, data.Example{IDs: oracles[i].IDs, Labels: oracles[i].Labels, Row: i}, e)
+	var lines, table bytes.Buffer
+	var names []string
+	w := csv.NewWriter(&table)
+	for _, r := range records {
+		require.NoError(t, json.Compact(&lines, r))
+		lines.WriteByte('\n')
+		var fields map[string]string
+		require.NoError(t, json.Unmarshal(r, &fields))
+		if names == nil {
+			names = slices.Sorted(maps.Keys(fields))
+			require.NoError(t, w.Write(names))
+		}
+		var row []string
+		for _, name := range names {
+			row = append(row, fields[name])
+		}
+		require.NoError(t, w.Write(row))
 	}
+	w.Flush()
+	paths := []string{}
+	for name, text := range map[string][]byte{"d.json": array, "d.jsonl": lines.Bytes(), "d.csv": table.Bytes()} {
+		paths = append(paths, filepath.Join(dir, name))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), text, 0o600))
+	}
+	return paths
 }
 
 // withEnd is a tokenizer.json alone, which does not say which token ends a text.

@@ -3,86 +3,55 @@ package data
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"trainer/fault"
 )
 
-// The file formats. A .json file holds one array of objects, a .jsonl file one
-// object a line; neither is ever taken for the other.
-const (
-	JSON  = "json"
-	JSONL = "jsonl"
-)
-
-// ReadRecords yields the first `limit` records of a file (all, if limit is 0 or
-// less) in file order and reads no further; an error of yield ends it. format is
-// JSON, JSONL, or "" for what the file name says. Every other error is a
-// *fault.Error with the file and, inside it, the line.
-func ReadRecords(path, format string, limit int, yield func(Record) error) error {
-	f, err := openRegular(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if format == "" {
-		format = strings.TrimPrefix(strings.ToLower(filepath.Ext(path)), ".")
-	}
-	if format != JSON && format != JSONL {
-		return &fault.Error{Kind: fault.Files, Where: path, Found: fmt.Sprintf("the format %q", format),
-			Want: "json (an array of objects) or jsonl (an object a line)", Remedy: "rename or convert the file"}
-	}
-	return readRecords(f, path, format, limit, yield)
-}
-
-func openRegular(path string) (*os.File, error) {
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("not a regular file")
-	}
-	var f *os.File
-	if err == nil {
-		f, err = os.Open(path)
-	}
-	if err != nil {
-		var inner *os.PathError
-		if errors.As(err, &inner) {
-			err = inner.Err
-		}
-		return nil, &fault.Error{Kind: fault.Files, Where: path, Err: err, Remedy: "name a data file that can be read"}
-	}
-	return f, nil
-}
-
-// readRecords is ReadRecords on an open file.
-func readRecords(in io.Reader, file, format string, limit int, yield func(Record) error) error {
+// readJSON yields the objects of a file that is one array of them.
+func readJSON(in io.Reader, file string, yield func(Record) error) error {
 	r := newReader(in, file)
-	next := r.nextInArray
-	if format == JSONL {
-		next = r.nextLine
-	}
+	return r.objects(r.nextInArray, yield)
+}
+
+// readJSONL yields the objects of a file that has one a line.
+func readJSONL(in io.Reader, file string, yield func(Record) error) error {
+	r := newReader(in, file)
+	return r.objects(r.nextLine, yield)
+}
+
+// readText yields the lines that are not blank, each as the field "text".
+func readText(in io.Reader, file string, yield func(Record) error) error {
+	r := newReader(in, file)
+	return r.records(r.nextLine, func(line []byte) (map[string]any, *syntaxError) {
+		return map[string]any{"text": string(line)}, checkUTF8(line)
+	}, yield)
+}
+
+// objects yields the texts that next gives as JSON objects.
+func (r *reader) objects(next func() ([]byte, Position, error), yield func(Record) error) error {
+	return r.records(next, parseObject, yield)
+}
+
+// records yields the texts that next gives, parsed.
+func (r *reader) records(next func() ([]byte, Position, error), parse func([]byte) (map[string]any, *syntaxError), yield func(Record) error) error {
 	if err := r.skipMark(); err != nil {
 		return err
 	}
-	for row := 0; limit <= 0 || row < limit; row++ {
+	for {
 		text, at, err := next()
 		if err != nil || text == nil {
 			return err
 		}
-		fields, syntax := parseObject(text)
+		fields, syntax := parse(text)
 		if syntax != nil {
-			return syntax.at(file, at, text)
+			return syntax.at(r.file, at, text)
 		}
-		if err := yield(Record{File: file, At: at, Row: row, Fields: fields}); err != nil {
+		if err := yield(Record{File: r.file, At: at, Fields: fields}); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 // reader cuts a file into the texts of its records.

@@ -28,7 +28,8 @@ func write(t testing.TB, name, text string) string {
 // read gives all records of text.
 func read(text, format string) ([]Record, error) {
 	var records []Record
-	err := readRecords(strings.NewReader(text), "f", format, 0, func(r Record) error {
+	err := textReaders[format](strings.NewReader(text), "f", func(r Record) error {
+		r.Row = len(records)
 		records = append(records, r)
 		return nil
 	})
@@ -143,7 +144,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func TestLineTooLong(t *testing.T) {
 	in := &endless{}
-	err := readRecords(io.MultiReader(strings.NewReader("{}\n{\"a\":\""), in), "f", JSONL, 0, func(Record) error { return nil })
+	err := readJSONL(io.MultiReader(strings.NewReader("{}\n{\"a\":\""), in), "f", func(Record) error { return nil })
 	assert.EqualError(t, err, "f: line 2, column 1: found a longer record, expected at most 67108864 bytes; split the record")
 	assert.Less(t, in.given, maxRecordBytes+1<<20)
 }
@@ -176,33 +177,21 @@ func TestBrokenLineIsNamed(t *testing.T) {
 }
 
 func TestReadsNoFurtherThanAsked(t *testing.T) {
-	for name, text := range map[string]string{"a.json": `[{"a":1},{"a":2},{broken`, "a.jsonl": "{\"a\":1}\n{\"a\":2}\n{broken"} {
+	for name, text := range map[string]string{"a.json": `[{"text":1},{"text":2},{broken`, "a.jsonl": "{\"text\":1}\n{\"text\":2}\n{broken"} {
 		n := 0
-		require.NoError(t, ReadRecords(write(t, name, text), "", 2, func(Record) error { n++; return nil }))
+		count := func(Record, *format) error { n++; return nil }
+		require.NoError(t, readRecords(write(t, name, text), Options{Samples: 2}, count))
 		assert.Equal(t, 2, n)
-		require.Error(t, ReadRecords(write(t, name, text), "", 3, func(Record) error { return nil }))
+		require.Error(t, readRecords(write(t, name, text), Options{Samples: 3}, count))
 	}
 }
 
 func TestYieldEndsReading(t *testing.T) {
 	stop := errors.New("stop")
 	n := 0
-	err := readRecords(strings.NewReader("{}\n{}\n{}"), "f", JSONL, 0, func(Record) error { n++; return stop })
+	err := readJSONL(strings.NewReader("{}\n{}\n{}"), "f", func(Record) error { n++; return stop })
 	assert.Equal(t, stop, err)
 	assert.Equal(t, 1, n)
-}
-
-func TestFileRefused(t *testing.T) {
-	folder := t.TempDir()
-	for path, want := range map[string]string{
-		filepath.Join(folder, "none"): "no such file or directory; name a data file that can be read",
-		folder:                        "not a regular file",
-		write(t, "a.txt", ""):         `found the format "txt", expected json (an array of objects) or jsonl (an object a line)`,
-	} {
-		err := ReadRecords(path, "", 0, nil)
-		assert.ErrorContains(t, err, want)
-		assert.Equal(t, int(fault.Files), fault.ExitCode(err))
-	}
 }
 
 func FuzzReadRecords(f *testing.F) {
@@ -214,7 +203,7 @@ func FuzzReadRecords(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		for _, format := range []string{JSON, JSONL} {
-			err := readRecords(bytes.NewReader(text), "f", format, 0, func(r Record) error {
+			err := textReaders[format](bytes.NewReader(text), "f", func(r Record) error {
 				if r.At.Line < 1 || r.At.Line > 1+bytes.Count(text, []byte{'\n'}) {
 					t.Fatalf("record at %v", r.At)
 				}

@@ -17,11 +17,17 @@ const (
 	maxDepth       = 100
 )
 
-// Position is a place in a text file; both count from 1, Column in bytes.
+// Position is a place in a file; both count from 1, Column in bytes. Where a file has
+// rows instead of lines, Line is the row and Column 0.
 type Position struct{ Line, Column int }
 
-// String is "line 3, column 14".
-func (p Position) String() string { return fmt.Sprintf("line %d, column %d", p.Line, p.Column) }
+// String is "line 3, column 14", or "row 3".
+func (p Position) String() string {
+	if p.Column == 0 {
+		return fmt.Sprintf("row %d", p.Line)
+	}
+	return fmt.Sprintf("line %d, column %d", p.Line, p.Column)
+}
 
 // after is the position behind text that starts at p.
 func (p Position) after(text []byte) Position {
@@ -32,12 +38,32 @@ func (p Position) after(text []byte) Position {
 	return Position{p.Line + newlines, len(text) - bytes.LastIndexByte(text, '\n')}
 }
 
-// Record is one object of a data file.
+// Record is one object of a data set.
 type Record struct {
 	File   string
 	At     Position       // of its first byte
-	Row    int            // number in the file, from 0
+	Row    int            // number in the data set, from 0
 	Fields map[string]any // nil, bool, json.Number, string, []any or map[string]any
+}
+
+// size is about how many bytes of text a record holds.
+func (r Record) size() int { return sizeOf(r.Fields) }
+
+func sizeOf(value any) int {
+	n := 16
+	switch v := value.(type) {
+	case string:
+		n += len(v)
+	case []any:
+		for _, element := range v {
+			n += sizeOf(element)
+		}
+	case map[string]any:
+		for key, member := range v {
+			n += len(key) + sizeOf(member)
+		}
+	}
+	return n
 }
 
 // syntaxError is what is wrong with JSON text, and at which byte of it.

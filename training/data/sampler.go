@@ -1,6 +1,10 @@
 package data
 
-import "math/bits"
+import (
+	"cmp"
+	"math/bits"
+	"slices"
+)
 
 // Sampler decides in which order rows are seen. The order is a function of its
 // fields and the epoch alone, the same on every machine.
@@ -8,12 +12,22 @@ type Sampler struct {
 	Rows    int
 	Shuffle bool // another order each epoch; false = file order
 	Seed    uint64
+	// Lengths [Rows], if given and rows are shuffled, puts rows of about one length into the
+	// same batch of Batch rows, so that little is padded.
+	Lengths []int32
+	Batch   int
 }
+
+// groupBatches is how many batches are sorted together. More would pad less and leave less
+// to chance.
+const groupBatches = 128
 
 // Order is the order of the rows in an epoch, counted from 0: a Fisher-Yates
 // shuffle, from the last place to the first, with the numbers of a SplitMix64
 // generator (Steele, Lea, Flood 2014) that starts at mix(mix(seed) XOR epoch).
-// A number x chooses among n places as the high 64 bits of x·n.
+// A number x chooses among n places as the high 64 bits of x·n. With Lengths,
+// the shuffled rows are sorted by length, groupBatches batches at a time, and the
+// batches are shuffled by the numbers that follow; an incomplete batch stays last.
 func (s Sampler) Order(epoch int) []int {
 	order := make([]int, s.Rows)
 	for i := range order {
@@ -22,13 +36,40 @@ func (s Sampler) Order(epoch int) []int {
 	if !s.Shuffle {
 		return order
 	}
-	state := mix(mix(s.Seed) ^ uint64(epoch))
-	for i := len(order) - 1; i > 0; i-- {
-		j, _ := bits.Mul64(mix(state), uint64(i+1))
-		state += golden
-		order[i], order[j] = order[j], order[i]
+	g := generator{mix(mix(s.Seed) ^ uint64(epoch))}
+	shuffle(order, &g)
+	if s.Lengths == nil || s.Batch < 2 {
+		return order
 	}
-	return order
+	return s.grouped(order, &g)
+}
+
+// grouped sorts rows into batches of about one length and shuffles the batches.
+func (s Sampler) grouped(order []int, g *generator) []int {
+	for group := range slices.Chunk(order, groupBatches*s.Batch) {
+		slices.SortStableFunc(group, func(a, b int) int { return cmp.Compare(s.Lengths[b], s.Lengths[a]) })
+	}
+	whole := len(order) / s.Batch * s.Batch
+	batches := slices.Collect(slices.Chunk(order[:whole], s.Batch))
+	shuffle(batches, g)
+	return append(slices.Concat(batches...), order[whole:]...)
+}
+
+// shuffle puts items into an order that the generator's next numbers choose.
+func shuffle[T any](items []T, g *generator) {
+	for i := len(items) - 1; i > 0; i-- {
+		j, _ := bits.Mul64(g.next(), uint64(i+1))
+		items[i], items[j] = items[j], items[i]
+	}
+}
+
+// generator is a SplitMix64 generator.
+type generator struct{ state uint64 }
+
+func (g *generator) next() uint64 {
+	x := mix(g.state)
+	g.state += golden
+	return x
 }
 
 // StepsPerEpoch is the number of optimizer steps that see every row once:

@@ -7,10 +7,17 @@ import (
 
 // Rendered is an example as a person reads it.
 type Rendered struct {
-	Row    int             `json:"row"`
-	Prompt string          `json:"prompt"` // the masked tokens as text
-	Answer string          `json:"answer"` // those learnt from, as text
-	Tokens []RenderedToken `json:"tokens"`
+	Row      int               `json:"row"`
+	Prompt   string            `json:"prompt"`   // the text in front of the first learned token
+	Answer   string            `json:"answer"`   // the text from there on
+	Passages []RenderedPassage `json:"passages"` // the whole text, cut where learning begins or ends
+	Tokens   []RenderedToken   `json:"tokens"`
+}
+
+// RenderedPassage is the text of neighbouring tokens that are all masked or all learned.
+type RenderedPassage struct {
+	Text   string `json:"text"`
+	Masked bool   `json:"masked"`
 }
 
 // RenderedToken is one token; its text alone may be part of a character.
@@ -20,19 +27,24 @@ type RenderedToken struct {
 	Masked bool   `json:"masked"`
 }
 
-// Render decodes an example, token by token and as prompt and answer.
+// Render decodes an example, token by token and passage by passage.
 func Render(e Example, tok Tokenizer) Rendered {
 	r := Rendered{Row: e.Row}
-	prompt := 0
-	for t, id := range e.IDs {
-		masked := e.Labels[t] == Ignored
-		if masked {
-			prompt = t + 1
+	first := len(e.IDs)
+	for from := 0; from < len(e.IDs); {
+		masked, to := e.Labels[from] == Ignored, from
+		for to < len(e.IDs) && (e.Labels[to] == Ignored) == masked {
+			r.Tokens = append(r.Tokens, RenderedToken{ID: e.IDs[to], Text: tok.Decode(e.IDs[to:to+1], false), Masked: masked})
+			to++
 		}
-		r.Tokens = append(r.Tokens, RenderedToken{ID: id, Text: tok.Decode([]int32{id}, false), Masked: masked})
+		if !masked {
+			first = min(first, from)
+		}
+		r.Passages = append(r.Passages, RenderedPassage{tok.Decode(e.IDs[from:to], true), masked})
+		from = to
 	}
-	r.Prompt = tok.Decode(e.IDs[:prompt], true)
-	r.Answer = tok.Decode(e.IDs[prompt:], true)
+	r.Prompt = tok.Decode(e.IDs[:first], true)
+	r.Answer = tok.Decode(e.IDs[first:], true)
 	return r
 }
 

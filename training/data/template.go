@@ -3,8 +3,7 @@ package data
 import (
 	"encoding/json"
 	"fmt"
-
-	"trainer/fault"
+	"strings"
 )
 
 const (
@@ -14,6 +13,21 @@ const (
 	alpacaNoInput = "Below is an instruction that describes a task. " +
 		"Write a response that appropriately completes the request." +
 		"\n\n### Instruction:\n%s\n\n### Response:"
+
+	qnaWithContext = "###Context:\n%s\n###Question:\n%s\n###Answer:\n"
+	qnaNoContext   = "###Question:\n%s\n###Answer:\n"
+
+	guanacoHuman     = "### Human:"
+	guanacoAssistant = "### Assistant: "
+)
+
+// What a record of a format has, for sentences.
+const (
+	alpacaLayout     = "the alpaca format has instruction, output and perhaps input"
+	completionLayout = "the prompt_completion format has prompt and completion"
+	qnaLayout        = "the qna format has question, answer and perhaps context"
+	guanacoLayout    = "the guanaco format has text"
+	textLayout       = "the text format has text"
 )
 
 // Alpaca renders a record with the fields instruction, output and perhaps input,
@@ -21,31 +35,74 @@ const (
 // without a separator. A missing, null or empty input chooses the form without
 // one. A missing field or one that is not a string is a *fault.Error.
 func Alpaca(r Record) (prompt, answer string, err error) {
-	var text [3]string
-	for i, name := range []string{"instruction", "output", "input"} {
-		value, present := r.Fields[name]
-		if name == "input" && value == nil {
-			continue
-		}
-		s, ok := value.(string)
-		if !ok {
-			return "", "", r.fieldFault(name, value, present)
-		}
-		text[i] = s
+	instruction, err := r.text("instruction", alpacaLayout)
+	if err != nil {
+		return "", "", err
 	}
-	if text[2] == "" {
-		return fmt.Sprintf(alpacaNoInput, text[0]), text[1], nil
+	if answer, err = r.text("output", alpacaLayout); err != nil {
+		return "", "", err
 	}
-	return fmt.Sprintf(alpacaWithInput, text[0], text[2]), text[1], nil
+	input, err := r.optionalText("input", alpacaLayout)
+	if input == "" {
+		return fmt.Sprintf(alpacaNoInput, instruction), answer, err
+	}
+	return fmt.Sprintf(alpacaWithInput, instruction, input), answer, err
 }
 
-func (r Record) fieldFault(name string, value any, present bool) error {
-	found := "nothing"
-	if present {
-		found = kindOf(value)
+func renderAlpaca(r Record, _ *Chat) (passage, error) {
+	prompt, answer, err := Alpaca(r)
+	return promptAnswer(prompt, answer), err
+}
+
+// renderQnA renders question, answer and perhaps context; a missing, null or empty context
+// chooses the form without one.
+func renderQnA(r Record, _ *Chat) (passage, error) {
+	question, err := r.text("question", qnaLayout)
+	if err != nil {
+		return passage{}, err
 	}
-	return &fault.Error{Kind: fault.Files, Where: r.File, Field: fmt.Sprintf("%s: field %q", r.At, name),
-		Found: found, Want: "a string", Remedy: "correct the record; the alpaca format has instruction, output and perhaps input"}
+	answer, err := r.text("answer", qnaLayout)
+	if err != nil {
+		return passage{}, err
+	}
+	context, err := r.optionalText("context", qnaLayout)
+	if context == "" {
+		return promptAnswer(fmt.Sprintf(qnaNoContext, question), answer), err
+	}
+	return promptAnswer(fmt.Sprintf(qnaWithContext, context, question), answer), err
+}
+
+// renderPromptCompletion learns a completion behind its prompt. Both are text, or both are
+// lists of messages of one conversation.
+func renderPromptCompletion(r Record, chat *Chat) (passage, error) {
+	if _, ok := r.Fields["prompt"].([]any); ok {
+		return renderPromptMessages(r, chat)
+	}
+	prompt, err := r.text("prompt", completionLayout)
+	if err != nil {
+		return passage{}, err
+	}
+	completion, err := r.text("completion", completionLayout)
+	return promptAnswer(prompt, completion), err
+}
+
+func fitsGuanaco(fields map[string]any) bool {
+	text, _ := fields["text"].(string)
+	return strings.HasPrefix(text, guanacoHuman)
+}
+
+// renderGuanaco learns everything behind the first turn of the human, the marker of the
+// assistant and later turns of the human included.
+func renderGuanaco(r Record, _ *Chat) (passage, error) {
+	text, err := r.text("text", guanacoLayout)
+	prompt, _, _ := strings.Cut(text, guanacoAssistant)
+	return promptAnswer(prompt, text[len(prompt):]), err
+}
+
+// renderText learns a text whole.
+func renderText(r Record, _ *Chat) (passage, error) {
+	text, err := r.text("text", textLayout)
+	return promptAnswer("", text), err
 }
 
 // kindOf names the JSON kind of a value of Record.Fields.
