@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"trainer/core/plugin"
 	"trainer/training/config"
@@ -18,6 +19,10 @@ type Job struct {
 	Adapter      string        `codec:"adapter"` // PEFT folder, for generate
 	MaxNewTokens int           `codec:"max_new_tokens"`
 	Bench        BenchOptions  `codec:"bench"`
+	Checkpoint   string        `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
+
+	lock     *os.File     // of the output folder; see lockFolder
+	finished *metrics.End // nothing is left to do
 }
 
 // DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the
@@ -46,6 +51,8 @@ type Events interface {
 	Answer(Answer) error
 	// Saved tells that the folder holds the result, durably.
 	Saved(dir string) error
+	// Checkpoint tells that the folder is a whole checkpoint, durably.
+	Checkpoint(dir string) error
 }
 
 // work does the jobs in the worker, by Job.Command. A cancelled context means: finish the

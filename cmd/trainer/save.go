@@ -15,29 +15,31 @@ var companions = []string{"generation_config.json", "tokenizer.json", "tokenizer
 // maxCompanion bounds the bytes of one of them.
 const maxCompanion = 256 << 20
 
-// save writes what was trained into the output folder: an adapter as PEFT lays it out, or
-// a whole model as Transformers does.
+// save writes what was trained into the output folder.
 func (w *workshop) save(events Events) error {
 	c := w.job.Config
 	if !c.SaveModel {
 		return nil
 	}
-	if w.net.Method.Adapters {
-		if err := w.engine.SaveAdapter(c.OutputDir, c.ModelName); err != nil {
-			return err
-		}
-		return events.Saved(c.OutputDir)
-	}
-	if err := copyCompanions(w.job.ModelDir, c.OutputDir); err != nil {
-		return err
-	}
-	if err := atomicfile.WriteFile(filepath.Join(c.OutputDir, llama.ConfigName), w.model.Config.JSON(dtypeNames[c.Precision])); err != nil {
-		return err
-	}
-	if err := w.engine.SaveModel(c.OutputDir); err != nil {
+	if err := w.saveWeights(c.OutputDir); err != nil {
 		return err
 	}
 	return events.Saved(c.OutputDir)
+}
+
+// saveWeights writes what is trained into a folder: an adapter as PEFT lays it out, or a
+// whole model as Transformers does.
+func (w *workshop) saveWeights(dir string) error {
+	if w.net.Method.Adapters {
+		return w.engine.SaveAdapter(dir, w.job.Config.ModelName)
+	}
+	if err := copyCompanions(w.job.ModelDir, dir); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, llama.ConfigName), w.model.Config.JSON(dtypeNames[w.job.Config.Precision])); err != nil {
+		return err
+	}
+	return w.engine.SaveModel(dir)
 }
 
 // dtypeNames are the modes' weights as config.json names them.

@@ -167,7 +167,7 @@ func (w *workshop) allocate() error {
 	if w.job.Adapter != "" {
 		dir = w.job.Adapter
 	}
-	if dir == "" {
+	if dir == "" || w.job.Checkpoint != "" {
 		return nil
 	}
 	return w.engine.LoadAdapter(dir)

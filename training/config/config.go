@@ -69,6 +69,10 @@ type Config struct {
 	OutputDir          string
 	OverwriteOutputDir bool
 	SaveModel          bool
+	SaveSteps          int     // optimizer steps between checkpoints; 0 = not counted
+	SaveMinutes        float64 // minutes between checkpoints; 0 = not counted
+	SaveTotalLimit     int     // checkpoints kept; 0 = all
+	Resume             string  // never, auto or a checkpoint's folder
 	LogEveryNSteps     int
 	LogTo              string // tqdm or stdout
 	LogTelemetry       bool   // power, temperature and clocks of the device in metrics.jsonl

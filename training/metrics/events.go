@@ -29,7 +29,7 @@ func (n *Number) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*float64)(n))
 }
 
-// Header begins every line. Event and Time are the Writer's to set.
+// Header begins every line. Event is the Writer's to set, and Time where it is zero.
 type Header struct {
 	Event string    `json:"event"` // start, step, eval or end
 	Time  time.Time `json:"time"`  // UTC, RFC 3339
@@ -75,9 +75,19 @@ type Eval struct {
 	Seconds        Number `json:"seconds"`
 }
 
-// End closes a run that finished.
+// Event is a line between the first and the last; one field is set.
+type Event struct {
+	Step *Step `codec:"step,omitempty"`
+	Eval *Eval `codec:"eval,omitempty"`
+}
+
+// Now is the time of an event.
+func Now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// End closes a run that did not break.
 type End struct {
 	Header
+	Finished           bool   `json:"finished"` // every step was done; else the run was interrupted
 	Steps              int    `json:"steps"`
 	Loss               Number `json:"loss"`    // of the last step
 	Seconds            Number `json:"seconds"` // wall time of the training, loading left out
