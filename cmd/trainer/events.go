@@ -11,12 +11,13 @@ import (
 
 // Job is what a worker is asked to do.
 type Job struct {
-	Command      string        `codec:"command"`   // train, plan, bench or generate
+	Command      string        `codec:"command"`   // train, plan, bench, eval, generate or verify
 	Config       config.Config `codec:"config"`    // resolved; recompute may still be auto
 	ModelDir     string        `codec:"model_dir"` // the folder that Config.ModelName stands for
 	Device       DeviceChoice  `codec:"device"`
 	Prompts      []string      `codec:"prompts"` // whole texts to answer: before and after training, or by generate
-	Adapter      string        `codec:"adapter"` // PEFT folder, for generate
+	Adapter      string        `codec:"adapter"` // PEFT folder, for eval, generate and verify
+	Merged       string        `codec:"merged"`  // model folder, for verify
 	MaxNewTokens int           `codec:"max_new_tokens"`
 	Bench        BenchOptions  `codec:"bench"`
 	Checkpoint   string        `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
@@ -68,10 +69,11 @@ type Start struct {
 
 // Result is what a job that ended well leaves besides files.
 type Result struct {
-	Interrupted bool         `codec:"interrupted"` // asked to stop, and did after saving
-	End         metrics.End  `codec:"end"`         // train
-	Plan        *PlanReport  `codec:"plan"`        // plan
-	Bench       *BenchReport `codec:"bench"`       // bench
+	Interrupted bool          `codec:"interrupted"` // asked to stop, and did after saving
+	End         metrics.End   `codec:"end"`         // train
+	Plan        *PlanReport   `codec:"plan"`        // plan
+	Bench       *BenchReport  `codec:"bench"`       // bench
+	Verify      *VerifyReport `codec:"verify"`      // verify
 }
 
 // Answer is what a model wrote after a prompt.

@@ -34,19 +34,32 @@ type workshop struct {
 
 // openWorkshop opens the files of a job's model. Close it.
 func openWorkshop(job Job) (*workshop, error) {
-	w := &workshop{job: job}
 	if job.Config.Shape != "" {
+		w := &workshop{job: job}
 		w.model.Config, _ = llama.ShapeByName(job.Config.Shape) // checked by the launcher
 		return w, nil
 	}
+	if job.Command == benchCommand {
+		return openWeights(job)
+	}
+	tok, err := tokenizer.Load(job.ModelDir)
+	if err != nil {
+		return nil, err
+	}
+	w, err = openWeights(job)
+	if err != nil {
+		return nil, err
+	}
+	w.tok = tok
+	return w, nil
+}
+
+// openWeights opens a job's model without its tokenizer. Close it.
+func openWeights(job Job) (*workshop, error) {
+	w := &workshop{job: job}
 	var err error
 	if w.model.Config, err = llama.ReadConfig(job.ModelDir); err != nil {
 		return nil, err
-	}
-	if job.Command != benchCommand {
-		if w.tok, err = tokenizer.Load(job.ModelDir); err != nil {
-			return nil, err
-		}
 	}
 	if w.weights, err = safetensors.OpenFolder(job.ModelDir); err != nil {
 		return nil, err
