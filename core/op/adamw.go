@@ -52,13 +52,7 @@ func composeAdamW(b *Builder, n *Node) {
 	root := b.apply(abi.UnarySqrt, b.over(newV, b.oneMinusPower(beta2, t)))
 	step := b.over(b.times(newM, b.over(lr, b.oneMinusPower(beta1, t))), b.affine(root, 1, a.Eps))
 	newParam := b.minus(b.times(param, b.affine(lr, -a.WeightDecay, 1)), step)
-	for which, pair := range [][2]*Value{{param, newParam}, {m, newM}, {v, newV}} {
-		state, x := pair[0], pair[1]
-		if a.Stochastic && state.Type() == abi.BF16 {
-			x = b.stochasticBF16(x, b.noise(x.Shape, a.Site, which, steps, seed))
-		}
-		b.Select(state, skip, state, x)
-	}
+	b.settle(Rounding{a.Stochastic, a.Site}, skip, steps, seed, [2]*Value{param, newParam}, [2]*Value{m, newM}, [2]*Value{v, newV})
 }
 
 // oneMinusPower is 1 - beta^t = 2 h / (1 + h) with h = tanh(-t ln(beta) / 2): in f32 the
