@@ -156,6 +156,9 @@ func (r *runner) step(micro [][]int, perEpoch int) error {
 	}
 	r.out.Steps++
 	r.out.Loss = metrics.Number(result.Loss)
+	if result.Skipped {
+		r.out.SkippedSteps++
+	}
 	seconds := time.Since(began).Seconds()
 	r.rate.Add(result.Tokens, seconds)
 	used, _, err := r.engine.Session.Stats()
@@ -164,7 +167,8 @@ func (r *runner) step(micro [][]int, perEpoch int) error {
 	}
 	err = r.events.Step(metrics.Step{Step: r.out.Steps, Epoch: metrics.Number(float64(r.out.Steps) / float64(perEpoch)), Loss: metrics.Number(result.Loss),
 		LearningRate: metrics.Number(lr), GradNorm: metrics.Number(result.GradNorm), Tokens: result.Tokens, PaddedTokens: result.Padded,
-		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used})
+		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used,
+		SkippedSteps: r.out.SkippedSteps, LossScale: metrics.Number(result.LossScale)})
 	if err != nil {
 		return err
 	}
@@ -178,9 +182,10 @@ func (r *runner) step(micro [][]int, perEpoch int) error {
 }
 
 // watch ends a run whose gradients stay broken; the weights are still those of the last
-// good step.
+// good step. Where the loss is finite a large loss scale is what broke them, and falls.
 func (r *runner) watch(result StepResult) error {
-	if !result.Skipped {
+	finite := !math.IsNaN(result.Loss) && !math.IsInf(result.Loss, 0)
+	if !result.Skipped || finite && result.LossScale >= 1 {
 		r.skipped = 0
 		return nil
 	}

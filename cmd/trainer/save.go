@@ -3,6 +3,7 @@ package main
 import (
 	"path/filepath"
 
+	"trainer/core/abi"
 	"trainer/files/atomicfile"
 	"trainer/files/modeldir"
 )
@@ -36,8 +37,8 @@ func (w *workshop) save(events Events) error {
 	return events.Saved(c.OutputDir)
 }
 
-// dtypeNames are the modes' weights as config.json names them.
-var dtypeNames = map[string]string{"fp32": "float32", "bf16": "bfloat16", "bf16_autocast": "float32"}
+// dtypeNames are the types of trained weights as config.json names them.
+var dtypeNames = map[abi.DType]string{abi.F32: "float32", abi.BF16: "bfloat16"}
 
 // copyCompanions writes what stands beside the weights of a model.
 func (w *workshop) copyCompanions(dir string) error {
@@ -58,5 +59,5 @@ func (w *workshop) copyCompanions(dir string) error {
 			return err
 		}
 	}
-	return atomicfile.WriteFile(filepath.Join(dir, "config.json"), w.model.Config.JSON(dtypeNames[w.job.Config.Precision]))
+	return atomicfile.WriteFile(filepath.Join(dir, "config.json"), w.model.Config.JSON(dtypeNames[w.engine.Settings.Precision.Trainable]))
 }
