@@ -15,6 +15,7 @@ type StepResult struct {
 	Loss                     float64 // mean over labelled tokens, or over micro-batches
 	GradNorm                 float64 // L2, before clipping
 	Skipped                  bool    // the gradient was not finite; nothing was changed
+	LossScale                float64 // of the next step; 0 where the loss is not scaled
 	Tokens, Padded, Labelled int
 }
 
@@ -64,6 +65,9 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 	}
 	r.GradNorm = float32At(out[e.update.norm])
 	r.Skipped = binary.LittleEndian.Uint32(out[e.update.skip]) != 0
+	if e.update.scale != nil {
+		r.LossScale = float32At(out[e.update.scale])
+	}
 	return r, nil
 }
 

@@ -91,14 +91,19 @@ func (e *Engine) stateStarts() []start {
 	var starts []start
 	if e.training() {
 		for _, t := range e.Net.Trained {
-			starts = append(starts, start{v: t.M1}, start{v: t.M2})
+			for _, m := range t.Moments {
+				starts = append(starts, start{v: m})
+			}
 			if !e.fused() {
 				starts = append(starts, start{v: t.Grad})
 			}
 		}
 	}
-	g := e.guarded
-	return append(starts, start{v: g.Clip}, start{v: g.Skip}, start{v: g.Steps}, start{v: g.Norm}, start{v: g.Scale, fill: 1}, start{v: g.Growth})
+	g, scale := e.guarded, 1.0
+	if e.Settings.Precision.Scaled {
+		scale = initialScale
+	}
+	return append(starts, start{v: g.Clip}, start{v: g.Skip}, start{v: g.Steps}, start{v: g.Norm}, start{v: g.Scale, fill: scale}, start{v: g.Growth})
 }
 
 // buildStarts is one program that fills every state that no file fills.

@@ -176,7 +176,7 @@ func (e *Engine) runner(ctx context.Context, l Loop, events Events) (*runner, er
 // outcome is how far the run came, with the error that ended it.
 func (r *runner) outcome(err error) (Outcome, error) {
 	o := Outcome{Interrupted: r.interrupted}
-	o.Steps, o.Loss, o.Finished = r.state.Step, r.state.Loss, err == nil && !r.interrupted
+	o.Steps, o.SkippedSteps, o.Loss, o.Finished = r.state.Step, r.state.SkippedAll, r.state.Loss, err == nil && !r.interrupted
 	o.Seconds, o.TokensPerSecond = metrics.Number(r.clock.now()), metrics.Number(r.rate.TokensPerSecond())
 	_, peak, failed := r.engine.Session.Stats()
 	if err == nil {
@@ -216,6 +216,9 @@ func (r *runner) step(micro [][]int) error {
 	}
 	r.state.Step++
 	r.state.Loss = metrics.Number(result.Loss)
+	if result.Skipped {
+		r.state.SkippedAll++
+	}
 	seconds := time.Since(began).Seconds()
 	r.rate.Add(result.Tokens, seconds)
 	used, _, err := r.engine.Session.Stats()
@@ -224,7 +227,8 @@ func (r *runner) step(micro [][]int) error {
 	}
 	err = r.report(metrics.Step{Step: r.state.Step, Epoch: metrics.Number(float64(r.state.Step) / float64(r.state.PerEpoch)), Loss: metrics.Number(result.Loss),
 		LearningRate: metrics.Number(lr), GradNorm: metrics.Number(result.GradNorm), Tokens: result.Tokens, PaddedTokens: result.Padded,
-		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used})
+		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used,
+		SkippedSteps: r.state.SkippedAll, LossScale: metrics.Number(result.LossScale)})
 	if err != nil {
 		return err
 	}
@@ -282,9 +286,10 @@ func (r *runner) save() error {
 }
 
 // watch ends a run whose gradients stay broken; the weights are still those of the last
-// good step.
+// good step. Where the loss is finite a large loss scale is what broke them, and falls.
 func (r *runner) watch(result StepResult) error {
-	if !result.Skipped {
+	finite := !math.IsNaN(result.Loss) && !math.IsInf(result.Loss, 0)
+	if !result.Skipped || finite && result.LossScale >= 1 {
 		r.state.Skipped = 0
 		return nil
 	}

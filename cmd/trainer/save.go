@@ -1,5 +1,7 @@
 package main
 
+import "trainer/core/abi"
+
 // save writes what was trained into the output folder.
 func (w *workshop) save(events Events) error {
 	c := w.job.Config
@@ -18,12 +20,12 @@ func (w *workshop) saveWeights(dir string) error {
 	if w.net.Method.Adapters {
 		return w.engine.SaveAdapter(dir, w.job.Config.ModelName)
 	}
-	config := w.model.Config.JSON(dtypeNames[w.job.Config.Precision])
+	config := w.model.Config.JSON(dtypeNames[w.engine.Settings.Precision.Trainable])
 	if err := writeCompanions(w.job.ModelDir, dir, config); err != nil {
 		return err
 	}
 	return w.engine.SaveModel(dir)
 }
 
-// dtypeNames are the modes' weights as config.json names them.
-var dtypeNames = map[string]string{"fp32": "float32", "bf16": "bfloat16", "bf16_autocast": "float32"}
+// dtypeNames are the types of trained weights as config.json names them.
+var dtypeNames = map[abi.DType]string{abi.F32: "float32", abi.BF16: "bfloat16"}

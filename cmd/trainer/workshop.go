@@ -46,7 +46,7 @@ func openWorkshop(job Job) (*workshop, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err = openWeights(job)
+	w, err := openWeights(job)
 	if err != nil {
 		return nil, err
 	}
