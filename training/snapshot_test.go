@@ -149,6 +149,23 @@ func TestInterruptedRunsSaveACheckpoint(t *testing.T) {
 	}
 }
 
+// An evaluation that an interruption dropped is made when the run goes on.
+func TestDroppedEvaluationsAreMadeUpFor(t *testing.T) {
+	tr, l := longTrial("lora")
+	var all seen
+	_, err := tr.start(t).Train(context.Background(), l, &all)
+	require.NoError(t, err)
+	for _, at := range []int{4, 9} {
+		e, dir := tr.start(t), t.TempDir()
+		l.Save = e.saver(dir)
+		ctx, stop := context.WithCancel(context.Background())
+		_, err = e.Train(ctx, l, &stopper{at: at, stop: stop})
+		require.NoError(t, err)
+		_, rest, _ := tr.goOn(t, l, filepath.Join(dir, fmt.Sprint("checkpoint-", at)))
+		require.Equal(t, all.told(), rest.told())
+	}
+}
+
 // A run goes on with the same weights, rows and states only.
 func TestGoingOnIsRefusedWhereItContradicts(t *testing.T) {
 	tr, l := longTrial("lora")
