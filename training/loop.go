@@ -67,27 +67,32 @@ func (l Loop) sampler(s Settings) data.Sampler {
 // Lengths are those of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
 func (l Loop) Lengths(s Settings) (train, eval []int64) {
+	train = slices.Sorted(maps.Keys(l.MicroBatches(s)))
+	if l.Eval == nil {
+		return train, nil
+	}
+	seen := map[int64]bool{}
+	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
+		seen[paddedLength(rows, s.Grain)] = true
+	}
+	return train, slices.Sorted(maps.Keys(seen))
+}
+
+// MicroBatches counts those of the whole run by the length of their padded rows.
+func (l Loop) MicroBatches(s Settings) map[int64]int {
 	sampler := l.sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
-	seen := map[int64]bool{}
+	count := map[int64]int{}
 	var order []int
 	for step := range l.Steps(int(s.Batch), s.Accumulation) {
 		if step%perEpoch == 0 {
 			order = sampler.Order(step / perEpoch)
 		}
 		for _, rows := range data.MicroBatches(order, step%perEpoch, int(s.Batch), s.Accumulation) {
-			seen[paddedLength(l.Train.Select(rows), s.Grain)] = true
+			count[paddedLength(l.Train.Select(rows), s.Grain)]++
 		}
 	}
-	train = slices.Sorted(maps.Keys(seen))
-	if l.Eval == nil {
-		return train, nil
-	}
-	seen = map[int64]bool{}
-	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
-		seen[paddedLength(rows, s.Grain)] = true
-	}
-	return train, slices.Sorted(maps.Keys(seen))
+	return count
 }
 
 // paddedLength is the length of the longest example, rounded up to grain.
@@ -171,7 +176,7 @@ func (e *Engine) runner(ctx context.Context, l Loop, events Events) (*runner, er
 // outcome is how far the run came, with the error that ended it.
 func (r *runner) outcome(err error) (Outcome, error) {
 	o := Outcome{Interrupted: r.interrupted}
-	o.Steps, o.Loss, o.Finished = r.state.Step, r.state.Loss, err == nil && !r.interrupted
+	o.Steps, o.SkippedSteps, o.Loss, o.Finished = r.state.Step, r.state.SkippedAll, r.state.Loss, err == nil && !r.interrupted
 	o.Seconds, o.TokensPerSecond = metrics.Number(r.clock.now()), metrics.Number(r.rate.TokensPerSecond())
 	_, peak, failed := r.engine.Session.Stats()
 	if err == nil {
@@ -211,6 +216,9 @@ func (r *runner) step(micro [][]int) error {
 	}
 	r.state.Step++
 	r.state.Loss = metrics.Number(result.Loss)
+	if result.Skipped {
+		r.state.SkippedAll++
+	}
 	seconds := time.Since(began).Seconds()
 	r.rate.Add(result.Tokens, seconds)
 	used, _, err := r.engine.Session.Stats()
@@ -219,7 +227,8 @@ func (r *runner) step(micro [][]int) error {
 	}
 	err = r.report(metrics.Step{Step: r.state.Step, Epoch: metrics.Number(float64(r.state.Step) / float64(r.state.PerEpoch)), Loss: metrics.Number(result.Loss),
 		LearningRate: metrics.Number(lr), GradNorm: metrics.Number(result.GradNorm), Tokens: result.Tokens, PaddedTokens: result.Padded,
-		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used})
+		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used,
+		SkippedSteps: r.state.SkippedAll, LossScale: metrics.Number(result.LossScale)})
 	if err != nil {
 		return err
 	}
@@ -277,9 +286,10 @@ func (r *runner) save() error {
 }
 
 // watch ends a run whose gradients stay broken; the weights are still those of the last
-// good step.
+// good step. Where the loss is finite a large loss scale is what broke them, and falls.
 func (r *runner) watch(result StepResult) error {
-	if !result.Skipped {
+	finite := !math.IsNaN(result.Loss) && !math.IsInf(result.Loss, 0)
+	if !result.Skipped || finite && result.LossScale >= 1 {
 		r.state.Skipped = 0
 		return nil
 	}

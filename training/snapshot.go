@@ -22,7 +22,7 @@ const statesFile = "optimizer.safetensors"
 func (e *Engine) betweenSteps() []*op.Value {
 	var states []*op.Value
 	for _, t := range e.Net.Trained {
-		states = append(states, t.M1, t.M2)
+		states = append(states, t.Moments...)
 	}
 	return append(states, guardedValues(e.guarded)...)
 }

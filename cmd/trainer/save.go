@@ -1,18 +1,6 @@
 package main
 
-import (
-	"path/filepath"
-
-	"trainer/files/atomicfile"
-	"trainer/files/modeldir"
-)
-
-// companions are the files of a model folder that a fine-tuned model keeps as they are.
-var companions = []string{"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-	"added_tokens.json", "tokenizer.model", "vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"}
-
-// maxCompanion bounds the bytes of one of them.
-const maxCompanion = 256 << 20
+import "trainer/core/abi"
 
 // save writes what was trained into the output folder.
 func (w *workshop) save(events Events) error {
@@ -32,33 +20,12 @@ func (w *workshop) saveWeights(dir string) error {
 	if w.net.Method.Adapters {
 		return w.engine.SaveAdapter(dir, w.job.Config.ModelName)
 	}
-	if err := w.copyCompanions(dir); err != nil {
+	config := w.model.Config.JSON(dtypeNames[w.engine.Settings.Precision.Trainable])
+	if err := writeCompanions(w.job.ModelDir, dir, config); err != nil {
 		return err
 	}
 	return w.engine.SaveModel(dir)
 }
 
-// dtypeNames are the modes' weights as config.json names them.
-var dtypeNames = map[string]string{"fp32": "float32", "bf16": "bfloat16", "bf16_autocast": "float32"}
-
-// copyCompanions writes what stands beside the weights of a model.
-func (w *workshop) copyCompanions(dir string) error {
-	from, err := modeldir.Open(w.job.ModelDir)
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	for _, name := range companions {
-		if !from.Exists(name) {
-			continue
-		}
-		content, err := from.ReadFile(name, maxCompanion)
-		if err != nil {
-			return err
-		}
-		if err := atomicfile.WriteFile(filepath.Join(dir, name), content); err != nil {
-			return err
-		}
-	}
-	return atomicfile.WriteFile(filepath.Join(dir, "config.json"), w.model.Config.JSON(dtypeNames[w.job.Config.Precision]))
-}
+// dtypeNames are the types of trained weights as config.json names them.
+var dtypeNames = map[abi.DType]string{abi.F32: "float32", abi.BF16: "bfloat16"}

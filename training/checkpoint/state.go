@@ -32,6 +32,7 @@ type State struct {
 	PerEpoch    int             `codec:"per_epoch"` // steps that see every row once
 	Seed        uint64          `codec:"seed"`
 	Skipped     int             `codec:"skipped"`      // steps not taken, in a row up to here, for gradients that were not finite
+	SkippedAll  int             `codec:"skipped_all"`  // steps not taken in the whole run
 	EvaluatedAt int             `codec:"evaluated_at"` // step of the last evaluation
 	Loss        metrics.Number  `codec:"loss"`         // of the last step
 	Seconds     float64         `codec:"seconds"`      // of training
