@@ -70,6 +70,9 @@ func TestResumedRunsAreTheSameToTheBit(t *testing.T) {
 		"qlora, bf16":           func(t *testing.T, tr *trial) { tr.method, tr.Precision = "qlora", precision(t, "bf16") },
 		"lora, accumulated":     func(t *testing.T, tr *trial) { tr.method, tr.Batch, tr.Accumulation = "lora", 2, 2 },
 		"full, bf16":            func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Precision = "full", 1e-3, precision(t, "bf16") },
+		"lora, fp16, scaled":    func(t *testing.T, tr *trial) { tr.method, tr.Precision = "lora", precision(t, "fp16_autocast") },
+		"full, adadelta":        func(t *testing.T, tr *trial) { tr.method = "full"; tr.Optimizer.Rule, _ = RuleByName("adadelta") },
+		"lora, sgd":             func(t *testing.T, tr *trial) { tr.Optimizer.Rule, _ = RuleByName("sgd") },
 		"full, clipped, blocks": func(t *testing.T, tr *trial) { tr.method, tr.Optimizer.MaxNorm, tr.Recompute = "full", 0.3, "block" },
 		"lora, autocast, blocks": func(t *testing.T, tr *trial) {
 			tr.method, tr.Precision, tr.Recompute = "lora", precision(t, "bf16_autocast"), "block:1"
@@ -146,6 +149,23 @@ func TestInterruptedRunsSaveACheckpoint(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []any{4, true, false}, []any{out.Steps, out.Interrupted, out.Finished})
 		require.Equal(t, map[int][]int{0: {4}, 2: {2, 4}}[every], saved)
+	}
+}
+
+// An evaluation that an interruption dropped is made when the run goes on.
+func TestDroppedEvaluationsAreMadeUpFor(t *testing.T) {
+	tr, l := longTrial("lora")
+	var all seen
+	_, err := tr.start(t).Train(context.Background(), l, &all)
+	require.NoError(t, err)
+	for _, at := range []int{4, 9} {
+		e, dir := tr.start(t), t.TempDir()
+		l.Save = e.saver(dir)
+		ctx, stop := context.WithCancel(context.Background())
+		_, err = e.Train(ctx, l, &stopper{at: at, stop: stop})
+		require.NoError(t, err)
+		_, rest, _ := tr.goOn(t, l, filepath.Join(dir, fmt.Sprint("checkpoint-", at)))
+		require.Equal(t, all.told(), rest.told())
 	}
 }
 

@@ -173,7 +173,7 @@ var settings = []Setting{
 	{Name: "eval_samples", Group: Evaluation, Value: "N", Default: "0", Range: orAll, Help: "use the first N records; 0 = all",
 		field: func(c *Config) any { return &c.EvalSamples }},
 
-	{Name: "output_dir", Group: Output, Value: "DIR", Default: "output", Help: "folder for what the run leaves; must be empty",
+	{Name: "output_dir", Group: Output, Value: "DIR", Default: "output", Help: "folder for what the run leaves; must be empty, or of a run that resume goes on with",
 		field: func(c *Config) any { return &c.OutputDir }},
 	{Name: "overwrite_output_dir", Group: Output, Default: "false", Help: "write over what is in the folder",
 		field: func(c *Config) any { return &c.OverwriteOutputDir }},
