@@ -5,13 +5,14 @@ BUILD   := build
 SHARED  := $(abspath $(or $(TRAINER_SHARED),../shared))
 export TRAINER_SHARED := $(SHARED)
 GO      := CGO_ENABLED=0 go
+TELEMETRY := CGO_ENABLED=1 CGO_CFLAGS="-O2 -Wno-deprecated-declarations"
 ARM_CC  ?= aarch64-linux-gnu-gcc
 RELEASE := OFF
 CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEASE=$(RELEASE)
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -35,6 +36,9 @@ build: native ## the program and every backend this machine can build, under bui
 	$(GO) build -trimpath -o $(BUILD)/bin/trainer ./cmd/trainer
 	@echo "built $(BUILD)/bin/trainer and:"; ls $(BUILD)/lib/trainer/backends | sed 's/^/  /'
 
+telemetry: native ## as build, with power, temperature and clocks of NVIDIA devices: needs cgo
+	$(TELEMETRY) go build -trimpath -tags telemetry -o $(BUILD)/bin/trainer ./cmd/trainer
+
 demo: build ## fine-tune the embedded model, in about a minute
 	$(BUILD)/bin/trainer demo --output_dir $(BUILD)/demo
 
@@ -42,10 +46,11 @@ test: build ## build, then run every test this machine can run
 	@test -d "$(SHARED)" || echo "make: $(SHARED) is absent: tests that need it are skipped and listed below"
 	@$(GO) test -json ./... | go run ./internal/tally
 
-lint: neon ## gofmt, vet, staticcheck, and whether the NEON files compile
+lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry compile
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make: run gofmt -w on these"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	$(TELEMETRY) go vet -tags telemetry ./core/telemetry
 
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \

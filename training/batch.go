@@ -15,6 +15,7 @@ type StepResult struct {
 	Loss                     float64 // mean over labelled tokens, or over micro-batches
 	GradNorm                 float64 // L2, before clipping
 	Skipped                  bool    // the gradient was not finite; nothing was changed
+	LossScale                float64 // of the next step; 0 where the loss is not scaled
 	Tokens, Padded, Labelled int
 }
 
@@ -64,6 +65,9 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 	}
 	r.GradNorm = float32At(out[e.update.norm])
 	r.Skipped = binary.LittleEndian.Uint32(out[e.update.skip]) != 0
+	if e.update.scale != nil {
+		r.LossScale = float32At(out[e.update.scale])
+	}
 	return r, nil
 }
 
@@ -89,24 +93,33 @@ func (e *Engine) Evaluate(ctx context.Context, batches []data.Batch) (loss float
 	return sum / float64(labelled), labelled, nil
 }
 
-// micro queues one micro-batch: body forward, head, and in training body backward.
+// micro queues one micro-batch and names its loss.
 func (e *Engine) micro(b data.Batch, training bool, params []byte) (*session.Ticket, *op.Value, error) {
-	body, err := e.body(shape{int64(b.Rows), int64(b.Seq), training})
+	run, loss, err := e.microRun(b, training, params)
 	if err != nil {
 		return nil, nil, err
+	}
+	t, err := e.Session.Run(run)
+	return t, loss, err
+}
+
+// microRun is one micro-batch: body forward, head, and in training body backward.
+func (e *Engine) microRun(b data.Batch, training bool, params []byte) (run session.Run, loss *op.Value, err error) {
+	body, err := e.body(shape{int64(b.Rows), int64(b.Seq), training})
+	if err != nil {
+		return run, nil, err
 	}
 	head, err := e.head(body, int64(b.Labelled))
 	if err != nil {
-		return nil, nil, err
+		return run, nil, err
 	}
-	run := session.Run{Params: params, Inputs: tokenInputs(body.Body, b), Parts: []session.Part{{Program: body.program}, {Program: head.program}}}
+	run = session.Run{Params: params, Inputs: tokenInputs(body.Body, b), Parts: []session.Part{{Program: body.program}, {Program: head.program}}}
 	run.Inputs[head.Rows] = padded(b.LabelRows, head.Rows.Count(), -1)
 	run.Inputs[head.Labels] = padded(b.Targets, head.Labels.Count(), data.Ignored)
 	if training {
 		run.Parts = append(run.Parts, session.Part{Program: body.program, Index: 1})
 	}
-	t, err := e.Session.Run(run)
-	return t, head.Loss, err
+	return run, head.Loss, nil
 }
 
 // tokenInputs are the bytes of a batch's tokens.

@@ -79,7 +79,8 @@ func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine
 	} else {
 		n.transientGradients()
 	}
-	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(), update: newUpdate(),
+	n.keepMoments(set.Optimizer.Rule)
+	e := &Engine{Net: n, Session: s, Settings: set, uses: uses, scalars: newScalars(), guarded: newGuarded(), update: newUpdate(set.Precision),
 		bodies: map[shape]*compiledBody{}, generators: map[generatorKey]*generator{}, arenas: arenas{}}
 	for _, step := range []func() error{e.place, e.compileUpdate, e.compileLoad, e.chooseRecompute} {
 		if err := step(); err != nil {
@@ -135,7 +136,8 @@ func (e *Engine) Allocate() error {
 		return err
 	}
 	for v, data := range e.Net.data {
-		if err := e.Session.Write(nil, v, 0, encode(nil, data, v.DType)); err != nil {
+		table := roundedTo(e.Settings.Precision.Table, data)
+		if err := e.Session.Write(nil, v, 0, encode(nil, table, v.DType)); err != nil {
 			return err
 		}
 	}
@@ -237,8 +239,16 @@ func (e *Engine) headScratch(sh shape) (int64, error) {
 	if body.HeadGrad != nil {
 		given = append(given, body.HeadGrad)
 	}
-	h := buildHead(e.Net, e.scalars, e.Settings.Precision, body, rows)
+	h := buildHead(e.Net, e.scalars, e.Settings.Precision, body, rows, e.lossScale())
 	return e.Session.Scratch(h.Graph, given...)
+}
+
+// lossScale is the state that gradients are multiplied by; nil where they are not.
+func (e *Engine) lossScale() *op.Value {
+	if !e.Settings.Precision.Scaled {
+		return nil
+	}
+	return e.guarded.Scale
 }
 
 // head returns the compiled head for at least rows labelled rows of a body.
@@ -247,7 +257,7 @@ func (e *Engine) head(c *compiledBody, rows int64) (*compiledHead, error) {
 	if h := c.heads[rows]; h != nil {
 		return h, nil
 	}
-	h := &compiledHead{Head: buildHead(e.Net, e.scalars, e.Settings.Precision, c.Body, rows)}
+	h := &compiledHead{Head: buildHead(e.Net, e.scalars, e.Settings.Precision, c.Body, rows, e.lossScale())}
 	var err error
 	if h.program, err = e.Session.Compile(h.Graph, c.program, c.Body.Head); err != nil {
 		return nil, err

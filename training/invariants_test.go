@@ -23,7 +23,7 @@ import (
 func TestRecomputeAndBatchSplitDoNotChangeLosses(t *testing.T) {
 	for _, method := range []string{"lora", "qlora"} {
 		var want []float64
-		for _, policy := range []string{"none", "selective", "block", "block:1"} {
+		for _, policy := range []string{"none", "selective", "block", "block:1", "lean"} {
 			for _, split := range []struct{ batch, accumulation int }{{4, 1}, {2, 2}, {1, 4}} {
 				tr := newTrial(method)
 				tr.Recompute, tr.Batch, tr.Accumulation = policy, int64(split.batch), split.accumulation
@@ -193,7 +193,7 @@ func precision(t *testing.T, name string) program.Precision {
 
 // What is computed again is computed to the same bits, in every precision.
 func TestRecomputeChangesNoBit(t *testing.T) {
-	for _, mode := range []string{"fp32", "bf16", "bf16_autocast"} {
+	for _, mode := range program.PrecisionNames() {
 		var want map[string][]byte
 		for _, policy := range []string{"none", "selective", "block"} {
 			tr := newTrial("lora")
@@ -218,13 +218,17 @@ func TestPrecisionsDecideTypes(t *testing.T) {
 		{"bf16", 1, abi.BF16, abi.BF16, abi.BF16, abi.BF16, abi.BF16},
 		{"bf16", 4, abi.BF16, abi.BF16, abi.F32, abi.BF16, abi.BF16},
 		{"bf16_autocast", 1, abi.BF16, abi.F32, abi.F32, abi.F32, abi.BF16},
+		{"fp16_autocast", 1, abi.F16, abi.F32, abi.F32, abi.F32, abi.F16},
+		{"fp16_autocast", 4, abi.F16, abi.F32, abi.F32, abi.F32, abi.F16},
+		{"bf16_buffers_autocast", 1, abi.BF16, abi.F32, abi.F32, abi.F32, abi.BF16},
 	} {
 		tr := newTrial("lora")
 		tr.Precision, tr.Accumulation, tr.Batch = precision(t, c.name), c.accumulation, int64(4/c.accumulation)
 		e, err := tr.plan(t)
 		require.NoError(t, err)
 		for _, p := range e.Net.Trained {
-			require.Equal(t, []abi.DType{c.trained, c.gradient, c.moment, c.moment}, []abi.DType{p.Value.DType, p.Grad.DType, p.M1.DType, p.M2.DType}, c.name)
+			require.Equal(t, []abi.DType{c.trained, c.gradient, c.moment, c.moment},
+				[]abi.DType{p.Value.DType, p.Grad.DType, p.Moments[0].DType, p.Moments[1].DType}, c.name)
 		}
 		products := 0
 		for _, body := range e.bodies {

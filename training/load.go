@@ -156,6 +156,20 @@ func convert(src Source, name string, dst []byte, at int64, from, to abi.DType) 
 		return err
 	}
 	encode(dst[:0], values, to)
+	if to == abi.F16 && !allFinite(dst, to) {
+		return checkHalf(src.Path(name), name, dst, values, at)
+	}
+	return nil
+}
+
+// checkHalf refuses finite values that are infinite in f16.
+func checkHalf(path, name string, half []byte, values []float32, at int64) error {
+	for i, x := range values {
+		if binary.LittleEndian.Uint16(half[2*i:])&0x7c00 == 0x7c00 {
+			return &fault.Error{Kind: fault.Usage, Where: path, Field: fmt.Sprintf("tensor %q: element %d", name, at+int64(i)), Found: fmt.Sprint(x),
+				Want: "at most 65504, as fp16_autocast keeps weights in 16 bits", Remedy: "set --precision bf16_autocast or fp32"}
+		}
+	}
 	return nil
 }
 
@@ -223,15 +237,40 @@ func halfToFloat(h uint16) float32 {
 	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
 }
 
-// encode appends floats in a stored dtype, f32 or bf16 rounded to nearest even.
+// encode appends floats in a stored dtype, f32, or bf16 or f16 rounded to nearest even.
 func encode(out []byte, values []float32, d abi.DType) []byte {
 	for _, x := range values {
 		bits := math.Float32bits(x)
-		if d == abi.BF16 {
+		switch d {
+		case abi.BF16:
 			out = binary.LittleEndian.AppendUint16(out, uint16((bits+0x7fff+(bits>>16&1))>>16))
-		} else {
+		case abi.F16:
+			out = binary.LittleEndian.AppendUint16(out, floatToHalf(bits))
+		default:
 			out = binary.LittleEndian.AppendUint32(out, bits)
 		}
 	}
 	return out
+}
+
+// roundedTo is x rounded to a dtype, as f32.
+func roundedTo(d abi.DType, x []float32) []float32 {
+	y := make([]float32, len(x))
+	decode(y, encode(nil, x, d), d)
+	return y
+}
+
+// floatToHalf narrows the bits of an f32 to an IEEE-754 binary16, rounded to nearest even.
+func floatToHalf(bits uint32) uint16 {
+	sign, size := uint16(bits>>16&0x8000), bits&0x7fffffff
+	switch {
+	case size > 0x7f800000: // NaN
+		return sign | 0x7e00
+	case size >= 0x477ff000: // 65520 and above round to infinity
+		return sign | 0x7c00
+	case size < 0x38800000: // below 2^-14: whole multiples of 2^-24
+		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(size))*(1<<24)))
+	}
+	size -= 112 << 23
+	return sign | uint16((size+0xfff+(size>>13&1))>>13)
 }

@@ -47,7 +47,9 @@ func (e *Engine) MemoryByKind() []Usage {
 			if !e.fused() { // else they are part of the activations' arena
 				gradients += program.Bytes(t.Grad)
 			}
-			moments += program.Bytes(t.M1) + program.Bytes(t.M2)
+			for _, m := range t.Moments {
+				moments += program.Bytes(m)
+			}
 		}
 	}
 	for _, v := range e.Net.States(false) {

@@ -47,11 +47,13 @@ type LoRA struct {
 // Scale is the factor on the adapter's output.
 func (l LoRA) Scale() float64 { return l.Alpha / float64(l.Rank) }
 
-// Trained is one parameter that learns, with its accumulator and moments. Name is its
-// checkpoint name; an adapter's is MODULE.lora_A.weight or MODULE.lora_B.weight.
+// Trained is one parameter that learns, with its accumulator and the states its optimizer
+// keeps. Name is its checkpoint name; an adapter's is MODULE.lora_A.weight or
+// MODULE.lora_B.weight.
 type Trained struct {
-	Name                string
-	Value, Grad, M1, M2 *op.Value
+	Name        string
+	Value, Grad *op.Value
+	Moments     []*op.Value
 }
 
 // Network is a model whose parameters are states: the seam where formats and adapters
@@ -68,6 +70,7 @@ type Network struct {
 	data      map[*op.Value][]float32
 	evaluate  bool // no dropout
 	base      bool // no adapters
+	apart     bool // one projection at a time
 }
 
 // NewNetwork declares the states of a model under a method.
@@ -124,11 +127,17 @@ func (n *Network) adapt(spec model.Spec) {
 }
 
 func (n *Network) train(name string, v *op.Value) {
-	state := func(suffix string, role op.Role) *op.Value {
-		return op.NewValue(name+suffix, op.State, role, 0, v.Shape...)
+	n.Trained = append(n.Trained, Trained{Name: name, Value: v, Grad: op.NewValue(name+".grad", op.State, op.Gradient, 0, v.Shape...)})
+}
+
+// keepMoments declares the states an optimizer keeps for each parameter.
+func (n *Network) keepMoments(r Rule) {
+	for i := range n.Trained {
+		t := &n.Trained[i]
+		for _, name := range r.Moments {
+			t.Moments = append(t.Moments, op.NewValue(t.Name+"."+name, op.State, op.Moment, 0, t.Value.Shape...))
+		}
 	}
-	n.Trained = append(n.Trained, Trained{Name: name, Value: v, Grad: state(".grad", op.Gradient),
-		M1: state(".exp_avg", op.Moment), M2: state(".exp_avg_sq", op.Moment)})
 }
 
 // Vector implements model.Weights.
@@ -163,6 +172,9 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	if p := n.LoRA.Dropout; adapted && p > 0 && !n.evaluate {
 		a.KeepScale = 1 / (1 - p)
 		mask = b.DropoutMask(op.SiteOf("lora_dropout", names[0]), p, x.Shape[1], draw)
+	}
+	if n.apart {
+		return b.LinearApart(a, x, mask)
 	}
 	return b.Linear(a, x, mask)
 }
@@ -211,7 +223,7 @@ func (n *Network) States(training bool) []*op.Value {
 			states = append(states, t.Value)
 		}
 		if training {
-			states = append(states, t.M1, t.M2)
+			states = append(states, t.Moments...)
 			if t.Grad.Kind == op.State {
 				states = append(states, t.Grad)
 			}

@@ -133,7 +133,7 @@ func testModel(t *testing.T, name string, method Method, lora LoRA, change func(
 	require.NoError(t, err)
 	precision, err := program.PrecisionByName("fp32")
 	require.NoError(t, err)
-	set := Settings{Precision: precision, Optimizer: Optimizer{Beta1: 0.9, Beta2: 0.95, Eps: 1e-5, WeightDecay: 0.1},
+	set := Settings{Precision: precision, Optimizer: Optimizer{Rule: rules[0], Beta1: 0.9, Beta2: 0.95, Eps: 1e-5, WeightDecay: 0.1},
 		Batch: 2, Accumulation: 2, Grain: 8, Recompute: "none"}
 	if change != nil {
 		change(&set)
@@ -248,8 +248,14 @@ type stepsRun struct {
 	MaxGradNorm       float64 `json:"max_grad_norm"`
 	LossNormalization string  `json:"loss_normalization"`
 	Model             string  `json:"model"`
-	Optimizer         struct{ LR float64 }
-	Adapter           *struct {
+	Optimizer         struct {
+		Name        string
+		LR          float64
+		Betas       []float64
+		Eps         float64
+		WeightDecay float64 `json:"weight_decay"`
+	}
+	Adapter *struct {
 		R       int64
 		Alpha   float64
 		Targets []string
@@ -270,7 +276,8 @@ func TestStepOracles(t *testing.T) {
 		name, method, precision string
 		lossTolerance           float64
 	}{
-		{"full", "full", "fp32", 2e-5}, {"full_clip", "full", "fp32", 2e-5}, {"full_llama3", "full", "fp32", 2e-5},
+		{"full", "full", "fp32", 2e-5}, {"full_clip", "full", "fp32", 2e-5},
+		{"full_adam", "full", "fp32", 2e-5}, {"full_sgd", "full", "fp32", 2e-5}, {"full_adadelta", "full", "fp32", 2e-5}, {"full_llama3", "full", "fp32", 2e-5},
 		{"full_mistral", "full", "fp32", 2e-5}, {"full_qwen2", "full", "fp32", 2e-5}, {"full_qwen3", "full", "fp32", 2e-5},
 		{"lora", "lora", "fp32", 2e-5}, {"qlora", "qlora", "fp32", 2e-5},
 		{"full_bf16_autocast", "full", "bf16_autocast", 1e-3},
@@ -321,7 +328,13 @@ func stepEngine(t *testing.T, methodName, precision string, want stepsRun) *Engi
 	}
 	return testModel(t, model, method, lora, func(s *Settings) {
 		s.PerToken = want.LossNormalization == "token"
-		s.Optimizer.MaxNorm = want.MaxGradNorm
+		o := want.Optimizer
+		s.Optimizer = Optimizer{Eps: o.Eps, WeightDecay: o.WeightDecay, MaxNorm: want.MaxGradNorm}
+		if len(o.Betas) == 2 {
+			s.Optimizer.Beta1, s.Optimizer.Beta2 = o.Betas[0], o.Betas[1]
+		}
+		s.Optimizer.Rule, err = RuleByName(o.Name)
+		require.NoError(t, err)
 		s.Precision, err = program.PrecisionByName(precision)
 		require.NoError(t, err)
 	})

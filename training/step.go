@@ -112,8 +112,9 @@ type Head struct {
 	Loss   *op.Value // f32 [1], summed over the labelled rows
 }
 
-// buildHead emits the head of a body for rows labelled rows.
-func buildHead(n *Network, s scalars, p program.Precision, body Body, rows int64) Head {
+// buildHead emits the head of a body for rows labelled rows. lossScale, a state f32 [1], is
+// a factor on gradients and not on the loss; nil = 1.
+func buildHead(n *Network, s scalars, p program.Precision, body Body, rows int64, lossScale *op.Value) Head {
 	b := op.NewBuilder()
 	h := Head{Rows: op.NewValue("rows", op.Input, op.Fixed, abi.I32, rows), Labels: op.NewValue("labels", op.Input, op.Fixed, abi.I32, rows),
 		Loss: op.NewValue("loss", op.Output, op.Fixed, abi.F32, 1)}
@@ -123,7 +124,12 @@ func buildHead(n *Network, s scalars, p program.Precision, body Body, rows int64
 	if body.Grad != nil {
 		dlabelled = b.Like("d.labelled", labelled)
 	}
-	b.LinearCrossEntropy(h.Loss, dlabelled, body.HeadGrad, labelled, h.Labels, s.gradScale, n.Head())
+	gradScale := s.gradScale
+	if dlabelled != nil && lossScale != nil {
+		gradScale = b.Fixed("scaled", abi.F32, 1)
+		b.Binary(abi.BinaryMul, gradScale, s.gradScale, lossScale)
+	}
+	b.LinearCrossEntropy(h.Loss, dlabelled, body.HeadGrad, labelled, h.Labels, gradScale, n.Head())
 	if dlabelled != nil {
 		b.FillFloat(body.Grad, 0)
 		b.ScatterAdd(body.Grad, dlabelled, h.Rows)
@@ -133,20 +139,27 @@ func buildHead(n *Network, s scalars, p program.Precision, body Body, rows int64
 	return h
 }
 
-// Optimizer is the constants of the update.
-type Optimizer struct {
-	Beta1, Beta2, Eps, WeightDecay float64
-	MaxNorm                        float64 // 0 = no clipping
-}
+// Dynamic loss scaling, as torch.amp.GradScaler does it: the scale halves after an
+// overflow and doubles after so many steps without one. (Micikevicius et al. 2018)
+const (
+	initialScale   = 65536
+	growthInterval = 2000
+)
 
 // update is what follows the last micro-batch: norm, guard and optimizer.
 type update struct {
-	norm *op.Value // f32 [1], before clipping
-	skip *op.Value // i32 [1], the step was not taken
+	norm  *op.Value // f32 [1], before clipping
+	skip  *op.Value // i32 [1], the step was not taken
+	scale *op.Value // f32 [1], loss scale of the next step; nil where the loss is not scaled
 }
 
-func newUpdate() update {
-	return update{norm: op.NewValue("grad_norm", op.Output, op.Fixed, abi.F32, 1), skip: op.NewValue("skipped", op.Output, op.Fixed, abi.I32, 1)}
+func newUpdate(p program.Precision) update {
+	output := func(name string, d abi.DType) *op.Value { return op.NewValue(name, op.Output, op.Fixed, d, 1) }
+	u := update{norm: output("grad_norm", abi.F32), skip: output("skipped", abi.I32)}
+	if p.Scaled {
+		u.scale = output("next_loss_scale", abi.F32)
+	}
+	return u
 }
 
 // emit appends the update of every trained parameter.
@@ -156,14 +169,19 @@ func (u update) emit(b *op.Builder, n *Network, s scalars, g op.Guarded, p progr
 	for _, t := range n.Trained {
 		grads = append(grads, t.Grad)
 	}
-	b.Guard(op.Guard{MaxNorm: o.MaxNorm}, g, b.GlobalNorm(grads))
+	guard := op.Guard{MaxNorm: o.MaxNorm}
+	if p.Scaled {
+		guard.Interval = growthInterval
+	}
+	b.Guard(guard, g, b.GlobalNorm(grads))
 	for _, t := range n.Trained {
-		a := op.AdamW{Beta1: o.Beta1, Beta2: o.Beta2, Eps: o.Eps, WeightDecay: o.WeightDecay,
-			Stochastic: p.Stochastic, Site: op.SiteOf("adamw", t.Name)}
-		b.AdamW(a, t.Value, t.M1, t.M2, t.Grad, s.lr, s.seed, g)
+		o.Rule.emit(b, o, op.Rounding{Stochastic: p.Stochastic, Site: op.SiteOf(o.Rule.Name, t.Name)}, t, s, g)
 	}
 	b.Copy(u.norm, g.Norm)
 	b.Copy(u.skip, g.Skip)
+	if u.scale != nil {
+		b.Copy(u.scale, g.Scale)
+	}
 }
 
 // buildUpdate is the update as a program of its own, which leaves zeroed accumulators.

@@ -37,7 +37,7 @@ type trial struct {
 func newTrial(method string) trial {
 	precision, _ := program.PrecisionByName("fp32")
 	return trial{method: method, dropout: 0.1, lr: 5e-3, rows: madeUpRows(12, 320),
-		Settings: Settings{Precision: precision, Optimizer: Optimizer{Beta1: 0.9, Beta2: 0.95, Eps: 1e-5, WeightDecay: 0.1},
+		Settings: Settings{Precision: precision, Optimizer: Optimizer{Rule: rules[0], Beta1: 0.9, Beta2: 0.95, Eps: 1e-5, WeightDecay: 0.1},
 			Batch: 4, Accumulation: 1, Grain: 8, Recompute: "none", PerToken: true, Seed: 42}}
 }
 
@@ -139,10 +139,10 @@ func (e *Engine) states(t *testing.T) map[string][]byte {
 	t.Helper()
 	states := map[string][]byte{}
 	for _, p := range e.Net.Trained {
-		for suffix, v := range map[string]*op.Value{"": p.Value, " first moment": p.M1, " second moment": p.M2} {
+		for _, v := range append([]*op.Value{p.Value}, p.Moments...) {
 			raw, err := e.Session.Read(v)
 			require.NoError(t, err)
-			states[p.Name+suffix] = raw
+			states[v.Name] = raw
 		}
 	}
 	return states

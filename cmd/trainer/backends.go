@@ -8,6 +8,7 @@ import (
 
 	"trainer/core/abi"
 	"trainer/core/plugin"
+	"trainer/core/program"
 	"trainer/training/config"
 )
 
@@ -47,10 +48,7 @@ func chooseDevice(c *config.Config) (DeviceChoice, error) {
 	}
 	c.Backend, c.Device = choice.Candidate.Name, strconv.Itoa(choice.Device)
 	if c.Precision == "auto" {
-		c.Precision = "fp32"
-		if choice.Info().Computes(abi.BF16) {
-			c.Precision = "bf16"
-		}
+		c.Precision = program.NativePrecision(choice.Info().Computes)
 	}
 	return DeviceChoice{choice, why}, nil
 }
@@ -58,8 +56,8 @@ func chooseDevice(c *config.Config) (DeviceChoice, error) {
 // storage lists the element types a run keeps on the device besides f32.
 func storage(c config.Config) []abi.DType {
 	var types []abi.DType
-	if c.Precision == "bf16" || c.Precision == "bf16_autocast" {
-		types = append(types, abi.BF16)
+	if p, err := program.PrecisionByName(c.Precision); err == nil && p.Activation != abi.F32 { // else it is auto
+		types = append(types, p.Activation)
 	}
 	if c.TrainType == "qlora" {
 		types = append(types, abi.U8)

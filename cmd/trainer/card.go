@@ -61,7 +61,7 @@ func (c card) rows() [][2]string {
 		rows = append(rows, [2]string{"LoRA", fmt.Sprintf("rank %d, alpha %g, dropout %g, on %s", s.LoraRank, s.LoraAlpha, s.LoraDropout, strings.Join(s.Targets(), ", "))})
 	}
 	rows = append(rows, [2]string{"batch", fmt.Sprintf("%d × %d, at most %d tokens a row", s.BatchSize, s.GradientAccumulationSteps, s.ContextLength)},
-		[2]string{"optimizer", fmt.Sprintf("%s, learning rate %g (%s), weight decay %g", s.Optimizer, *s.LR, s.LRScheduler, s.WeightDecay)},
+		[2]string{"optimizer", fmt.Sprintf("%s, learning rate %g (%s), weight decay %g", s.Optimizer, *s.LR, s.LRScheduler, *s.WeightDecay)},
 		[2]string{"training loss", fmt.Sprintf("%.4f", float64(c.end.Loss))})
 	if n := len(c.history.Eval); n > 0 {
 		rows = append(rows, [2]string{"evaluation loss", fmt.Sprintf("%.4f before, %.4f after", c.history.Eval[0].Loss, c.history.Eval[n-1].Loss)})

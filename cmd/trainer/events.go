@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"trainer/core/plugin"
 	"trainer/training/config"
@@ -18,6 +19,11 @@ type Job struct {
 	Adapter      string        `codec:"adapter"` // PEFT folder, for eval, generate and verify
 	Merged       string        `codec:"merged"`  // model folder, for verify
 	MaxNewTokens int           `codec:"max_new_tokens"`
+	Bench        BenchOptions  `codec:"bench"`
+	Checkpoint   string        `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
+
+	lock     *os.File     // of the output folder; see lockFolder
+	finished *metrics.End // nothing is left to do
 }
 
 // DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the
@@ -46,6 +52,8 @@ type Events interface {
 	Answer(Answer) error
 	// Saved tells that the folder holds the result, durably.
 	Saved(dir string) error
+	// Checkpoint tells that the folder is a whole checkpoint, durably.
+	Checkpoint(dir string) error
 }
 
 // work does the jobs in the worker, by Job.Command. A cancelled context means: finish the
@@ -84,9 +92,10 @@ type PlanReport struct {
 	Precision  string      `json:"precision"`
 	Recompute  string      `json:"recompute"`
 	Steps      int         `json:"steps"`             // optimizer steps; 0 = unknown
-	Seconds    float64     `json:"seconds,omitempty"` // estimated; 0 = unknown
-	Kinds      []PlanBytes `json:"memory_by_kind"`    // weights, moments, activations, …
-	Phases     []PlanBytes `json:"memory_by_phase"`   // the most each phase holds
+	Seconds    float64     `json:"seconds,omitempty"` // estimated, of the steps; 0 = unknown
+	StepTime   float64     `json:"seconds_per_step,omitempty"`
+	Kinds      []PlanBytes `json:"memory_by_kind"`  // weights, moments, activations, …
+	Phases     []PlanBytes `json:"memory_by_phase"` // the most each phase holds
 	Total      int64       `json:"memory_planned_bytes"`
 	Limit      int64       `json:"memory_limit_bytes"` // 0 = none
 	Fits       bool        `json:"fits"`
@@ -99,21 +108,4 @@ type PlanReport struct {
 type PlanBytes struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
-}
-
-// BenchReport is the speed of a run on random weights.
-type BenchReport struct {
-	Backend            string         `json:"backend"`
-	Device             string         `json:"device"`
-	Model              string         `json:"model"`
-	TrainType          string         `json:"train_type"`
-	Precision          string         `json:"precision"`
-	BatchSize          int            `json:"batch_size"`
-	ContextLength      int            `json:"context_length"`
-	Steps              int            `json:"steps"` // timed
-	SecondsPerStep     metrics.Number `json:"seconds_per_step"`
-	TokensPerSecond    metrics.Number `json:"tokens_per_second"` // of the median step
-	Loss               metrics.Number `json:"loss"`
-	MemoryPeakBytes    int64          `json:"memory_peak_bytes"`
-	MemoryPlannedBytes int64          `json:"memory_planned_bytes"`
 }

@@ -49,7 +49,7 @@ func (c *console) expand(ctx context.Context, model string, out output, rate flo
 	if err := surgery.Expand(ctx, base, e, out.dir); err != nil {
 		return err
 	}
-	if err := copyCompanions(base.Dir, out.dir, base.Config.Expand(e)); err != nil {
+	if err := writeCompanions(base.Dir, out.dir, base.Config.Expand(e)); err != nil {
 		return err
 	}
 	c.note("%d layers, of which these are new: %v", e.New, e.NewBlocks())

@@ -128,5 +128,5 @@ func (m *merging) write(ctx context.Context, model string) (modules int, err err
 	if err := merged.Write(ctx, m.out.dir, stored); err != nil {
 		return 0, err
 	}
-	return len(adapter.Modules()), copyCompanions(base.Dir, m.out.dir, base.Config.JSON(named))
+	return len(adapter.Modules()), writeCompanions(base.Dir, m.out.dir, base.Config.JSON(named))
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // jobs is what a worker can do.
-var jobs = work{"train": runTraining, "plan": runPlan, "bench": runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify}
+var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify}
 
 // runTraining is a whole run: plan, load, train, save.
 func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
@@ -36,16 +36,29 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 	if err := events.Plan(report); err != nil {
 		return result, err
 	}
+	start := w.start(report, steps)
+	if err := w.goOn(&loop); err != nil {
+		return result, err
+	}
 	if err := w.allocate(); err != nil {
 		return result, err
 	}
-	if err := w.answer(ctx, events, 0); err != nil && ctx.Err() == nil {
+	if err := w.restore(); err != nil {
 		return result, err
 	}
-	if err := events.Start(w.start(report, steps)); err != nil {
+	if err := w.answer(ctx, events, loop.From.Step); err != nil && ctx.Err() == nil {
 		return result, err
 	}
-	out, err := w.engine.Train(ctx, loop, events)
+	if err := events.Start(start); err != nil {
+		return result, err
+	}
+	watched, done, err := watch(events, job)
+	if err != nil {
+		return result, err
+	}
+	defer done()
+	w.checkpoints(&loop, events, start.Config)
+	out, err := w.engine.Train(ctx, loop, watched)
 	result = Result{Interrupted: out.Interrupted, End: out.End}
 	if err != nil {
 		return result, err
@@ -217,13 +230,23 @@ func (w *workshop) name() string {
 func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
-	s := training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)),
+	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)),
 		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
-		Optimizer: training.Optimizer{Beta1: c.AdamBeta1, Beta2: c.AdamBeta2, Eps: c.AdamEpsilon, WeightDecay: c.WeightDecay}}
-	if *c.ApplyGradientClipping {
-		s.Optimizer.MaxNorm = *c.GradNorm
+		Optimizer: w.optimizer()}
+}
+
+// optimizer is the rule of the update. Constants it has not are 0.
+func (w *workshop) optimizer() training.Optimizer {
+	c := w.job.Config
+	rule, _ := training.RuleByName(c.Optimizer) // the table of settings knows the names
+	o := training.Optimizer{Rule: rule, WeightDecay: *c.WeightDecay}
+	if c.AdamEpsilon != nil {
+		o.Beta1, o.Beta2, o.Eps = *c.AdamBeta1, *c.AdamBeta2, *c.AdamEpsilon
 	}
-	return s
+	if *c.ApplyGradientClipping {
+		o.MaxNorm = *c.GradNorm
+	}
+	return o
 }
 
 // lora is the shape of the adapters. It refuses targets the model does not have.

@@ -98,8 +98,16 @@ var companions = []string{"generation_config.json", "tokenizer.json", "tokenizer
 // maxCompanion bounds the bytes of one of them.
 const maxCompanion = 256 << 20
 
-// copyCompanions writes what stands beside the weights of a model.
-func copyCompanions(from, to string, config []byte) error {
+// writeCompanions writes what stands beside the weights of a model, its config included.
+func writeCompanions(from, to string, config []byte) error {
+	if err := copyCompanions(from, to); err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(to, "config.json"), config)
+}
+
+// copyCompanions copies what stands beside config and weights of a model.
+func copyCompanions(from, to string) error {
 	source, err := modeldir.Open(from)
 	if err != nil {
 		return err
@@ -117,5 +125,5 @@ func copyCompanions(from, to string, config []byte) error {
 			return err
 		}
 	}
-	return atomicfile.WriteFile(filepath.Join(to, "config.json"), config)
+	return nil
 }

@@ -160,8 +160,13 @@ func TestCases(t *testing.T) {
 		assert.False(t, seen[c.Op+"/"+c.Name], "two cases are named %s/%s", c.Op, c.Name)
 		seen[c.Op+"/"+c.Name], ops[c.Op] = true, true
 	}
+	timed := map[string]bool{}
+	for _, c := range Benchmarks() {
+		timed[c.Op] = true
+	}
 	for _, f := range op.Families() {
 		assert.True(t, ops[f.Name], "%s has no case", f.Name)
+		assert.True(t, timed[f.Name], "%s has no benchmark", f.Name)
 	}
 }
 

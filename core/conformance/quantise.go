@@ -100,6 +100,6 @@ func (t *Trial) weight(f abi.QuantFormat, dtype abi.DType, out, in int64) *op.We
 	return w
 }
 
-func quantiseBenchmarks() []Benchmark {
-	return []Benchmark{{Case: quantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}, {Case: dequantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}}
+func quantiseBenchmarks() []Case {
+	return []Case{quantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden), dequantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}
 }

@@ -63,6 +63,6 @@ func swigluGradCase(dtype abi.DType, l, m layout, rows, width int64) Case {
 	}}
 }
 
-func swigluBenchmarks() []Benchmark {
-	return []Benchmark{{Case: swigluCase(abi.F32, plain, plain, benchTokens, benchInner)}, {Case: swigluGradCase(abi.F32, plain, plain, benchTokens, benchInner)}}
+func swigluBenchmarks() []Case {
+	return []Case{swigluCase(abi.F32, plain, plain, benchTokens, benchInner), swigluGradCase(abi.F32, plain, plain, benchTokens, benchInner)}
 }

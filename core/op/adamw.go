@@ -52,13 +52,7 @@ func composeAdamW(b *Builder, n *Node) {
 	root := b.apply(abi.UnarySqrt, b.over(newV, b.oneMinusPower(beta2, t)))
 	step := b.over(b.times(newM, b.over(lr, b.oneMinusPower(beta1, t))), b.affine(root, 1, a.Eps))
 	newParam := b.minus(b.times(param, b.affine(lr, -a.WeightDecay, 1)), step)
-	for which, pair := range [][2]*Value{{param, newParam}, {m, newM}, {v, newV}} {
-		state, x := pair[0], pair[1]
-		if a.Stochastic && state.Type() == abi.BF16 {
-			x = b.stochasticBF16(x, b.noise(x.Shape, a.Site, which, steps, seed))
-		}
-		b.Select(state, skip, state, x)
-	}
+	b.settle(Rounding{a.Stochastic, a.Site}, skip, steps, seed, [2]*Value{param, newParam}, [2]*Value{m, newM}, [2]*Value{v, newV})
 }
 
 // oneMinusPower is 1 - beta^t = 2 h / (1 + h) with h = tanh(-t ln(beta) / 2): in f32 the
@@ -80,30 +74,22 @@ func (b *Builder) noise(shape []int64, site Site, which int, steps, seed *Value)
 // plus noise reaches a unit of bf16. This is what adding noise to the bits and cutting
 // them off does; every step is exact. Infinities and NaN stay.
 func (b *Builder) stochasticBF16(x, noise *Value) *Value {
-	fraction, unit := b.fractionAndUnit(b.apply(abi.UnaryAbs, x))
-	places := b.affine(fraction, 0x1p7, 0) // bf16 keeps 7 bits behind the point
-	whole := b.apply(abi.UnaryFloor, places)
-	raise := b.combine(abi.BinaryLe, b.scalar(1), b.plus(b.minus(places, whole), noise))
-	size := b.times(b.affine(b.plus(whole, raise), 0x1p-7, 0), unit)
+	size := b.apply(abi.UnaryAbs, x)
+	unit := b.unit(size)
+	places := b.affine(b.over(size, unit), 0x1p7, 0) // bf16 keeps 7 bits behind the point
+	whole := b.apply(abi.UnaryFloor, b.plus(places, noise))
+	size = b.times(b.affine(whole, 0x1p-7, 0), unit)
 	signed := b.choose(b.combine(abi.BinaryLt, x, b.scalar(0)), b.apply(abi.UnaryNeg, size), size)
 	return b.choose(b.apply(abi.UnaryIsFinite, x), signed, x)
 }
 
-// fractionAndUnit splits finite x >= 0 into fraction * unit: unit is a power of two from
-// 2^-126 on, and fraction in [1,2), or below 1 where x is subnormal.
-func (b *Builder) fractionAndUnit(x *Value) (fraction, unit *Value) {
-	fraction, unit = x, b.temp(x.Shape...)
-	b.FillFloat(unit, 1)
-	one := b.scalar(1)
-	scale := func(when *Value, exponent int) {
-		fraction = b.times(fraction, b.choose(when, b.scalar(math.Ldexp(1, -exponent)), one))
-		unit = b.times(unit, b.choose(when, b.scalar(math.Ldexp(1, exponent)), one))
-	}
-	for _, e := range []int{64, 32, 16, 8, 4, 2, 1} {
-		scale(b.combine(abi.BinaryLe, b.scalar(math.Ldexp(1, e)), fraction), e)
-	}
-	for _, e := range []int{63, 32, 16, 8, 4, 2, 1} { // 126 in all
-		scale(b.combine(abi.BinaryLt, fraction, b.scalar(math.Ldexp(1, 1-e))), -e)
-	}
-	return fraction, unit
+// unit is the largest power of two up to finite x >= 0, and 2^-126 where x is below that.
+// With q = (2^23 + 1) x, q less q (1 - 2^-24) is that power by the rounding of f32 (Rump
+// 2009); x is first moved away from the ends of f32's range.
+func (b *Builder) unit(x *Value) *Value {
+	large := b.combine(abi.BinaryLe, b.scalar(1), x)
+	there, back := b.choose(large, b.scalar(0x1p-32), b.scalar(0x1p32)), b.choose(large, b.scalar(0x1p32), b.scalar(0x1p-32))
+	q := b.affine(b.times(x, there), 0x1p23+1, 0)
+	power := b.minus(q, b.affine(q, 1-0x1p-24, 0))
+	return b.combine(abi.BinaryMax, b.times(power, back), b.scalar(0x1p-126))
 }

@@ -2,6 +2,7 @@ package program
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -54,8 +55,14 @@ func TestPrecisionByName(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 	_, err := PrecisionByName("fp8")
-	require.EqualError(t, err, `precision "fp8" is not one of fp32, bf16, bf16_autocast`)
+	require.EqualError(t, err, `precision "fp8" is not one of fp32, bf16, bf16_autocast, fp16_autocast, bf16_buffers_autocast`)
 	require.Equal(t, abi.F32, precision["bf16"].Accumulating().Gradient)
+}
+
+func TestNativePrecision(t *testing.T) {
+	for want, native := range map[string][]abi.DType{"fp32": {abi.F32}, "fp16_autocast": {abi.F32, abi.F16}, "bf16": {abi.F32, abi.F16, abi.BF16}} {
+		require.Equal(t, want, NativePrecision(func(d abi.DType) bool { return slices.Contains(native, d) }))
+	}
 }
 
 func TestPolicyNames(t *testing.T) {

@@ -18,25 +18,53 @@ type Precision struct {
 	Activation abi.DType
 	Residual   abi.DType
 	Compute    abi.DType
-	Stochastic bool // trainable weights and moments round stochastically
+	Table      abi.DType // what a model's constant tables are rounded to; ops read them as f32
+	Stochastic bool      // trainable weights and moments round stochastically
+	Scaled     bool      // the loss is scaled, so that small gradients do not vanish
 }
 
 var precisions = []Precision{
-	{"fp32", abi.F32, abi.F32, abi.F32, abi.F32, abi.F32, abi.F32, abi.F32, false},
-	{"bf16", abi.BF16, abi.BF16, abi.BF16, abi.BF16, abi.BF16, abi.BF16, abi.BF16, true},
-	{"bf16_autocast", abi.BF16, abi.F32, abi.F32, abi.F32, abi.BF16, abi.F32, abi.BF16, false},
+	{Name: "fp32", Frozen: abi.F32, Trainable: abi.F32, Gradient: abi.F32, Moment: abi.F32,
+		Activation: abi.F32, Residual: abi.F32, Compute: abi.F32, Table: abi.F32},
+	{Name: "bf16", Frozen: abi.BF16, Trainable: abi.BF16, Gradient: abi.BF16, Moment: abi.BF16,
+		Activation: abi.BF16, Residual: abi.BF16, Compute: abi.BF16, Table: abi.F32, Stochastic: true},
+	{Name: "bf16_autocast", Frozen: abi.BF16, Trainable: abi.F32, Gradient: abi.F32, Moment: abi.F32,
+		Activation: abi.BF16, Residual: abi.F32, Compute: abi.BF16, Table: abi.F32},
+	{Name: "fp16_autocast", Frozen: abi.F16, Trainable: abi.F32, Gradient: abi.F32, Moment: abi.F32,
+		Activation: abi.F16, Residual: abi.F32, Compute: abi.F16, Table: abi.F32, Scaled: true},
+	{Name: "bf16_buffers_autocast", Frozen: abi.BF16, Trainable: abi.F32, Gradient: abi.F32, Moment: abi.F32,
+		Activation: abi.BF16, Residual: abi.F32, Compute: abi.BF16, Table: abi.BF16},
+}
+
+// PrecisionNames lists every mode.
+func PrecisionNames() []string {
+	names := make([]string, len(precisions))
+	for i, p := range precisions {
+		names[i] = p.Name
+	}
+	return names
+}
+
+// NativePrecision is the mode for a device that computes natively in some dtypes: the
+// first of bf16, fp16_autocast and fp32 that it can.
+func NativePrecision(computes func(abi.DType) bool) string {
+	switch {
+	case computes(abi.BF16):
+		return "bf16"
+	case computes(abi.F16):
+		return "fp16_autocast"
+	}
+	return "fp32"
 }
 
 // PrecisionByName finds a mode.
 func PrecisionByName(name string) (Precision, error) {
-	var names []string
 	for _, p := range precisions {
 		if p.Name == name {
 			return p, nil
 		}
-		names = append(names, p.Name)
 	}
-	return Precision{}, fmt.Errorf("precision %q is not one of %s", name, strings.Join(names, ", "))
+	return Precision{}, fmt.Errorf("precision %q is not one of %s", name, strings.Join(PrecisionNames(), ", "))
 }
 
 // Accumulating returns the mode for steps of several micro-batches: gradients are then

@@ -31,12 +31,12 @@ type Config struct {
 	LossNormalization         string // token or micro_batch
 
 	// Optimizer.
-	Optimizer             string   // adamw
+	Optimizer             string   // adamw, adam, sgd or adadelta
 	LR                    *float64 // peak learning rate; nil = by train type
-	WeightDecay           float64
-	AdamBeta1             float64
-	AdamBeta2             float64
-	AdamEpsilon           float64
+	WeightDecay           *float64 // nil = by optimizer
+	AdamBeta1             *float64 // nil = by optimizer; sgd and adadelta have none
+	AdamBeta2             *float64
+	AdamEpsilon           *float64
 	LRScheduler           string
 	WarmupSteps           *int
 	WarmupRatio           *float64
@@ -45,9 +45,9 @@ type Config struct {
 	GradNorm              *float64 // largest L2 norm; nil = no clipping
 
 	// Precision and memory.
-	Precision                string // auto, fp32, bf16 or bf16_autocast
+	Precision                string // auto or the name of a mode
 	UseGradientCheckpointing string // auto, true or false
-	Recompute                string // auto, none, selective, block or block:LAYERS
+	Recompute                string // auto, none, selective, block, block:LAYERS or lean
 	MemoryLimit              Bytes  // of the device; 0 = what it has
 	HostMemoryLimit          Bytes  // of the host; 0 = what it has
 
@@ -69,8 +69,13 @@ type Config struct {
 	OutputDir          string
 	OverwriteOutputDir bool
 	SaveModel          bool
+	SaveSteps          int     // optimizer steps between checkpoints; 0 = not counted
+	SaveMinutes        float64 // minutes between checkpoints; 0 = not counted
+	SaveTotalLimit     int     // checkpoints kept; 0 = all
+	Resume             string  // never, auto or a checkpoint's folder
 	LogEveryNSteps     int
 	LogTo              string // tqdm or stdout
+	LogTelemetry       bool   // power, temperature and clocks of the device in metrics.jsonl
 
 	// The Hugging Face name of the scheduler has another default of CosineMinLRRatio.
 	schedulerByAlias bool

@@ -31,7 +31,7 @@ func TestDefaults(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []any{64, 16.0, 0.1, 512, 1, 1, 1, -1}, []any{c.LoraRank, c.LoraAlpha, c.LoraDropout, c.ContextLength, c.BatchSize,
 		c.GradientAccumulationSteps, c.NumEpochs, c.MaxSteps})
-	assert.Equal(t, []any{2e-4, 0.1, 0.9, 0.95, 1e-5, uint64(42)}, []any{*c.LR, c.WeightDecay, c.AdamBeta1, c.AdamBeta2, c.AdamEpsilon, c.Seed})
+	assert.Equal(t, []any{2e-4, 0.1, 0.9, 0.95, 1e-5, uint64(42)}, []any{*c.LR, *c.WeightDecay, *c.AdamBeta1, *c.AdamBeta2, *c.AdamEpsilon, c.Seed})
 	assert.Equal(t, []any{"qlora", "adamw", "constant", "token", "auto", "auto", "auto"}, []any{c.TrainType, c.Optimizer, c.LRScheduler, c.LossNormalization, c.Precision, c.Recompute, c.Backend})
 	assert.Equal(t, []bool{true, true, false, false}, []bool{c.Shuffle, c.SaveModel, c.Deterministic, *c.ApplyGradientClipping})
 	assert.Nil(t, c.GradNorm)
@@ -59,6 +59,13 @@ func TestResolve(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, policy, c.Recompute)
 	}
+	c, err = flags(t, "precision", "fp16", "optimizer", "fused_adam", "weight_decay", "0")
+	require.NoError(t, err)
+	assert.Equal(t, []any{"fp16_autocast", "adam", 0.0, 0.9, 0.999, 1e-8}, []any{c.Precision, c.Optimizer, *c.WeightDecay, *c.AdamBeta1, *c.AdamBeta2, *c.AdamEpsilon})
+	c, err = flags(t, "optim", "sgd")
+	require.NoError(t, err)
+	assert.Zero(t, *c.WeightDecay)
+	assert.Nil(t, c.AdamBeta1)
 	c, err = flags(t, "optim", "adamw_torch", "backend", "mps", "lora_target_modules", "q_proj, o_proj", "lr", "auto", "memory_limit", "1.5 gib")
 	require.NoError(t, err)
 	assert.Equal(t, "adamw", c.Optimizer)
@@ -85,7 +92,9 @@ func TestRefused(t *testing.T) {
 		{[]string{"shuffle", "maybe"}, `--shuffle: found "maybe", expected true or false`},
 		{[]string{"memory_limit", "lots"}, `--memory_limit: found "lots", expected a size like 24GiB or 500MB`},
 		{[]string{"train_type", "qlroa"}, "--train_type: found qlroa, expected one of full, lora, qlora; did you mean qlora?"},
-		{[]string{"precision", "fp16_autocast"}, "--precision: found fp16_autocast, expected one of auto, fp32, bf16, bf16_autocast; did you mean bf16_autocast?"},
+		{[]string{"precision", "fp16_autocats"}, "--precision: found fp16_autocats, expected one of auto, fp32, bf16, bf16_autocast, fp16_autocast, bf16_buffers_autocast; did you mean fp16_autocast?"},
+		{[]string{"optimizer", "sgd", "wd", "0.1"}, "--wd: found 0.1 with --optimizer sgd, expected adamw, the optimizer that has weight decay"},
+		{[]string{"optimizer", "adadelta", "adam_beta1", "0.9"}, "--adam_beta1: found 0.9 with --optimizer adadelta, expected adamw or adam, which have it"},
 		{[]string{"log_to", "true"}, "--log_to: found true, expected one of tqdm, stdout"},
 		{[]string{"lora_dropout", "1"}, "--lora_dropout: found 1, expected a number from 0 to below 1"},
 		{[]string{"adam_epsilon", "0"}, "--adam_epsilon: found 0, expected a number above 0"},
@@ -93,7 +102,7 @@ func TestRefused(t *testing.T) {
 		{[]string{"apply_gradient_clipping", "false", "grad_norm", "1"}, "--apply_gradient_clipping: found false with --grad_norm, expected one of them alone: --grad_norm turns clipping on"},
 		{[]string{"lora_target_modules", "q_prj"}, `--lora_target_modules: found "q_prj", expected all, default, all_linear or names out of k_proj, q_proj, v_proj, up_proj, down_proj, gate_proj, o_proj, qkv_proj, gate_up_proj; did you mean q_proj?`},
 		{[]string{"lora_target_modules", "q_proj,q_proj"}, "--lora_target_modules: found q_proj twice, expected every name once"},
-		{[]string{"recompute", "block:0"}, `--recompute: found "block:0", expected auto, none, selective, block or block:N with the number of layers`},
+		{[]string{"recompute", "block:0"}, `--recompute: found "block:0", expected auto, none, selective, block, block:N with the number of layers, or lean`},
 		{[]string{"recompute", "block", "use_gradient_checkpointing", "false"}, "--use_gradient_checkpointing: found false with --recompute block, expected one of them alone"},
 		{[]string{"init_adapter", "x", "train_type", "full"}, "--init_adapter: found it with --train_type full, expected a train type with adapters: lora or qlora"},
 		{[]string{"eval_steps", "5"}, "--eval_steps: found it without --eval_dataset, expected the records to evaluate on"},
@@ -147,6 +156,7 @@ func TestMarshalRepeats(t *testing.T) {
 	for _, pairs := range [][]string{
 		nil,
 		{"model_name", "null", "dataset", "it's: a #path", "device", "0", "output_dir", "\u00e9\n", "shape", ""},
+		{"optimizer", "sgd", "precision", "fp16"},
 		{"backend_path", "/a:/b c", "warmup_steps", "0", "grad_norm", "0.25", "lr", "0.0003", "memory_limit", "24GiB", "host_memory_limit", "1001"},
 		{"lr_scheduler_type", "cosine", "recompute", "block:3", "seed", "18446744073709551615", "threads", "2", "train_type", "full"},
 	} {

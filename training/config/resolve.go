@@ -40,6 +40,7 @@ func (c *Config) Resolve() error {
 		}
 		c.CosineMinLRRatio = &ratio
 	}
+	c.resolveOptimizer()
 	c.resolveClipping()
 	if c.Recompute == "auto" {
 		switch c.UseGradientCheckpointing {
@@ -51,6 +52,48 @@ func (c *Config) Resolve() error {
 	}
 	_, err := optim.NewSchedule(c.Schedule(0))
 	return err
+}
+
+// constants are those of an optimizer of Adam's kin.
+type constants struct{ decay, beta1, beta2, epsilon float64 }
+
+var adamConstants = map[string]constants{
+	"adamw": {0.1, 0.9, 0.95, 1e-5},
+	"adam":  {0, 0.9, 0.999, 1e-8},
+}
+
+func (c *Config) resolveOptimizer() {
+	orElse := func(p **float64, x float64) {
+		if *p == nil {
+			*p = &x
+		}
+	}
+	d, adam := adamConstants[c.Optimizer]
+	orElse(&c.WeightDecay, d.decay)
+	if adam {
+		orElse(&c.AdamBeta1, d.beta1)
+		orElse(&c.AdamBeta2, d.beta2)
+		orElse(&c.AdamEpsilon, d.epsilon)
+	}
+}
+
+// checkOptimizer refuses constants that the optimizer has not.
+func (c *Config) checkOptimizer() error {
+	if c.WeightDecay != nil && *c.WeightDecay != 0 && c.Optimizer != "adamw" {
+		return usage("wd", fmt.Sprintf("%g with --optimizer %s", *c.WeightDecay, c.Optimizer), "adamw, the optimizer that has weight decay")
+	}
+	if _, adam := adamConstants[c.Optimizer]; adam {
+		return nil
+	}
+	for _, given := range []struct {
+		name string
+		x    *float64
+	}{{"adam_beta1", c.AdamBeta1}, {"adam_beta2", c.AdamBeta2}, {"adam_epsilon", c.AdamEpsilon}} {
+		if given.x != nil {
+			return usage(given.name, fmt.Sprintf("%g with --optimizer %s", *given.x, c.Optimizer), "adamw or adam, which have it")
+		}
+	}
+	return nil
 }
 
 func (c *Config) resolveClipping() {
@@ -105,7 +148,7 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
-	for _, check := range []func() error{c.checkTargets, c.checkRecompute, c.checkTogether} {
+	for _, check := range []func() error{c.checkTargets, c.checkRecompute, c.checkOptimizer, c.checkTogether} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -162,10 +205,10 @@ func (c *Config) checkTargets() error {
 }
 
 func (c *Config) checkRecompute() error {
-	if !slices.Contains([]string{"auto", "none", "selective", "block"}, c.Recompute) {
+	if !slices.Contains([]string{"auto", "none", "selective", "block", "lean"}, c.Recompute) {
 		layers, isBlocks := strings.CutPrefix(c.Recompute, recomputeBlocks)
 		if n, err := strconv.Atoi(layers); !isBlocks || err != nil || n < 1 || n > manyCount {
-			return usage("recompute", fmt.Sprintf("%.80q", c.Recompute), "auto, none, selective, block or block:N with the number of layers")
+			return usage("recompute", fmt.Sprintf("%.80q", c.Recompute), "auto, none, selective, block, block:N with the number of layers, or lean")
 		}
 	}
 	switch {

@@ -122,6 +122,9 @@ func (p *Progress) parts(s Step, left time.Duration) []string {
 		fmt.Sprintf("loss %.4f", float64(s.Loss)),
 		fmt.Sprintf("lr %.2e", float64(s.LearningRate)),
 	}
+	if s.SkippedSteps > 0 {
+		parts = append(parts, fmt.Sprintf("%d skipped", s.SkippedSteps))
+	}
 	if rate := float64(s.TokensPerSecond); rate >= 0 && !math.IsInf(rate, 0) {
 		parts = append(parts, thousands(int64(math.Round(rate)))+" tokens/s")
 	}
