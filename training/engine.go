@@ -136,8 +136,10 @@ func (e *Engine) Allocate() error {
 		return err
 	}
 	for v, data := range e.Net.data {
-		table := roundedTo(e.Settings.Precision.Table, data)
-		if err := e.Session.Write(nil, v, 0, encode(nil, table, v.DType)); err != nil {
+		if e.Net.constants[v.Name] == v {
+			data = roundedTo(e.Settings.Precision.Table, data)
+		}
+		if err := e.Session.Write(nil, v, 0, encode(nil, data, v.DType)); err != nil {
 			return err
 		}
 	}
@@ -174,7 +176,7 @@ func (e *Engine) compileShapes(uses Uses) error {
 
 func (e *Engine) place() error {
 	states := e.Net.States(e.training())
-	states = append(states, guardedValues(e.guarded)...)
+	states = append(append(states, guardedValues(e.guarded)...), e.Net.tables...)
 	for _, v := range states {
 		program.AssignValue(v, e.Settings.Precision)
 	}
