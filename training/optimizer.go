@@ -18,9 +18,12 @@ type Optimizer struct {
 // Rule is a row of the table of optimizers: the states it keeps for a parameter, and the
 // parameter's update.
 type Rule struct {
-	Name   string
-	states func(n *Network, parameter *op.Value) []*op.Value
-	emit   func(b *op.Builder, u parameterUpdate)
+	Name string
+	// composed updates are long lists of mandatory ops: they are compiled once, as a program
+	// of their own, and not for every shape of a body.
+	composed bool
+	states   func(n *Network, parameter *op.Value) []*op.Value
+	emit     func(b *op.Builder, u parameterUpdate)
 }
 
 // parameterUpdate is what the update of one parameter is made of.
@@ -41,16 +44,16 @@ const (
 
 // In rules, states are named as PyTorch names them. adam is adamw without weight decay.
 var rules = []Rule{
-	{"adamw", adamStates, emitAdamW},
-	{"adam", adamStates, func(b *op.Builder, u parameterUpdate) {
+	{"adamw", false, adamStates, emitAdamW},
+	{"adam", false, adamStates, func(b *op.Builder, u parameterUpdate) {
 		u.WeightDecay = 0
 		emitAdamW(b, u)
 	}},
-	{"adamw_8bit", blockwiseStates, emitAdamW8Bit},
-	{"sgd", func(*Network, *op.Value) []*op.Value { return nil }, func(b *op.Builder, u parameterUpdate) {
+	{"adamw_8bit", true, blockwiseStates, emitAdamW8Bit},
+	{"sgd", true, func(*Network, *op.Value) []*op.Value { return nil }, func(b *op.Builder, u parameterUpdate) {
 		b.SGD(u.rounding, u.Value, u.Grad, u.scalars.lr, u.scalars.seed, u.guarded)
 	}},
-	{"adadelta", func(_ *Network, p *op.Value) []*op.Value { return moments(p, "square_avg", "acc_delta") }, func(b *op.Builder, u parameterUpdate) {
+	{"adadelta", true, func(_ *Network, p *op.Value) []*op.Value { return moments(p, "square_avg", "acc_delta") }, func(b *op.Builder, u parameterUpdate) {
 		a := op.Adadelta{Rho: adadeltaRho, Eps: adadeltaEps, Rounding: u.rounding}
 		b.Adadelta(a, u.Value, u.Moments[0], u.Moments[1], u.Grad, u.scalars.lr, u.scalars.seed, u.guarded)
 	}},
