@@ -5,26 +5,39 @@ BUILD   := build
 SHARED  := $(abspath $(or $(TRAINER_SHARED),../shared))
 export TRAINER_SHARED := $(SHARED)
 GO      := CGO_ENABLED=0 go
+TELEMETRY := CGO_ENABLED=1 CGO_CFLAGS="-O2 -Wno-deprecated-declarations"
 ARM_CC  ?= aarch64-linux-gnu-gcc
-CMAKE   := cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD)
+RELEASE := OFF
+CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEASE=$(RELEASE)
+CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build native test demo lint neon race sanitize fuzz interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 tools: ## check that what a build needs is here
 	@for t in go cmake cc; do command -v $$t >/dev/null || { echo "make: $$t is not installed; a build needs Go 1.26, CMake 3.20 and a C11 compiler" >&2; exit 1; }; done
 
 native: tools
-	@$(CMAKE) -B $(BUILD)/cmake -DCMAKE_BUILD_TYPE=Release >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }; rm -f $(BUILD).log
+	@$(CMAKE) -B $(BUILD)/cmake -DCMAKE_BUILD_TYPE=Release >$(BUILD).log 2>&1 || { cat $(BUILD).log; rm -f $(BUILD).log; exit 1; }; \
+	  sed -n 's/^-- \(left out:\)/\1/p' $(BUILD).log; rm -f $(BUILD).log
 	@cmake --build $(BUILD)/cmake --parallel
 	@cmake --install $(BUILD)/cmake >/dev/null
+
+cuda-toolchain: ## fetch a CUDA compiler with pip, so that the CUDA backend is built too
+	@plugins/cuda/toolchain.sh "$(CUDA)"
+
+release: RELEASE := ON
+release: build ## as build, for every GPU architecture that releases support
 
 build: native ## the program and every backend this machine can build, under build/ (the default)
 	$(GO) build -trimpath -o $(BUILD)/bin/trainer ./cmd/trainer
 	@echo "built $(BUILD)/bin/trainer and:"; ls $(BUILD)/lib/trainer/backends | sed 's/^/  /'
+
+telemetry: native ## as build, with power, temperature and clocks of NVIDIA devices: needs cgo
+	$(TELEMETRY) go build -trimpath -tags telemetry -o $(BUILD)/bin/trainer ./cmd/trainer
 
 demo: build ## fine-tune the embedded model, in about a minute
 	$(BUILD)/bin/trainer demo --output_dir $(BUILD)/demo
@@ -33,10 +46,11 @@ test: build ## build, then run every test this machine can run
 	@test -d "$(SHARED)" || echo "make: $(SHARED) is absent: tests that need it are skipped and listed below"
 	@$(GO) test -json ./... | go run ./internal/tally
 
-lint: neon ## gofmt, vet, staticcheck, and whether the NEON files compile
+lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry compile
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make: run gofmt -w on these"; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	$(TELEMETRY) go vet -tags telemetry ./core/telemetry
 
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \

@@ -178,13 +178,16 @@ func readDType(f *jsonstrict.Fields) string {
 	return dtype
 }
 
-// JSON is the config.json the config was read from, with the dtype of its weights set, laid
-// out as Transformers does. A config by ShapeByName has none: the result is nil.
+// JSON is the config.json the config was read from, or one for a config by ShapeByName, with
+// the dtype of its weights set, laid out as Transformers does; nil for the zero Config.
 func (c Config) JSON(dtype string) []byte {
-	if c.raw.Kind() != jsonstrict.Object {
-		return nil
-	}
 	v, set := c.raw, false
+	switch {
+	case c.ModelType == "":
+		return nil
+	case v.Kind() != jsonstrict.Object:
+		v = c.describe()
+	}
 	for _, name := range []string{"dtype", "torch_dtype"} {
 		if _, ok := v.Get(name); ok {
 			v, set = v.With(name, jsonstrict.Text(dtype)), true

@@ -214,3 +214,14 @@ func FuzzConfig(f *testing.F) {
 		}
 	})
 }
+
+// What is written for a published shape reads back as it.
+func TestShapesHaveAConfig(t *testing.T) {
+	for _, name := range ShapeNames() {
+		want, _ := ShapeByName(name)
+		got, err := ParseConfig(name, want.JSON("bfloat16"))
+		require.NoError(t, err, name)
+		got.raw = want.raw
+		require.Equal(t, want, got, name)
+	}
+}

@@ -107,10 +107,13 @@ func (c *Config) readWindows(f *jsonstrict.Fields, m family) {
 	}
 }
 
+// defaultWindowed is the first layer with a window where a config does not say.
+const defaultWindowed = 28
+
 // windowedLayers reads layer_types, or else that layers from max_window_layers on have
 // windows.
 func (c *Config) windowedLayers(f *jsonstrict.Fields, window int) func(layer int) bool {
-	first := int(f.Int("max_window_layers", 28, 0, maxLayers))
+	first := int(f.Int("max_window_layers", defaultWindowed, 0, maxLayers))
 	types := f.Strings("layer_types")
 	if types == nil {
 		return func(layer int) bool { return layer >= first }

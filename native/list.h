@@ -54,7 +54,7 @@ static inline int32_t list_bad(const struct list_walk *walk, int32_t status, con
 /* Begins a walk over `bytes` readable bytes at list. */
 static inline int32_t list_open(struct list_walk *walk, const void *list, uint64_t bytes, char *text, uint64_t text_bytes) {
   memset(walk, 0, sizeof *walk);
-  walk->base = list;
+  walk->base = (const uint8_t *)list;
   walk->text = text;
   walk->text_bytes = text_bytes;
   if (!list || (uintptr_t)list % 8 != 0) return list_bad(walk, TRAINER_INVALID, "the list is missing or not aligned to 8 bytes");

@@ -23,7 +23,9 @@ static inline void codes_between(float *between, const float *values, int n) {
 /* The nearest NF4 code of x in [-1, 1]; a tie takes the lower code, NaN code 0. */
 static inline int32_t nf4_encode(float x, const float between[15]) {
   int32_t code = 0;
+#ifndef __CUDACC__
 #pragma GCC unroll 15 /* so that a loop over elements vectorises */
+#endif
   for (int i = 0; i < 15; i++) code += x > between[i];
   return code;
 }

@@ -93,24 +93,33 @@ func (e *Engine) Evaluate(ctx context.Context, batches []data.Batch) (loss float
 	return sum / float64(labelled), labelled, nil
 }
 
-// micro queues one micro-batch: body forward, head, and in training body backward.
+// micro queues one micro-batch and names its loss.
 func (e *Engine) micro(b data.Batch, training bool, params []byte) (*session.Ticket, *op.Value, error) {
-	body, err := e.body(shape{int64(b.Rows), int64(b.Seq), training})
+	run, loss, err := e.microRun(b, training, params)
 	if err != nil {
 		return nil, nil, err
+	}
+	t, err := e.Session.Run(run)
+	return t, loss, err
+}
+
+// microRun is one micro-batch: body forward, head, and in training body backward.
+func (e *Engine) microRun(b data.Batch, training bool, params []byte) (run session.Run, loss *op.Value, err error) {
+	body, err := e.body(shape{int64(b.Rows), int64(b.Seq), training})
+	if err != nil {
+		return run, nil, err
 	}
 	head, err := e.head(body, int64(b.Labelled))
 	if err != nil {
-		return nil, nil, err
+		return run, nil, err
 	}
-	run := session.Run{Params: params, Inputs: tokenInputs(body.Body, b), Parts: []session.Part{{Program: body.program}, {Program: head.program}}}
+	run = session.Run{Params: params, Inputs: tokenInputs(body.Body, b), Parts: []session.Part{{Program: body.program}, {Program: head.program}}}
 	run.Inputs[head.Rows] = padded(b.LabelRows, head.Rows.Count(), -1)
 	run.Inputs[head.Labels] = padded(b.Targets, head.Labels.Count(), data.Ignored)
 	if training {
 		run.Parts = append(run.Parts, session.Part{Program: body.program, Index: 1})
 	}
-	t, err := e.Session.Run(run)
-	return t, head.Loss, err
+	return run, head.Loss, nil
 }
 
 // tokenInputs are the bytes of a batch's tokens.

@@ -1,10 +1,7 @@
 package training
 
 import (
-	"math"
-
 	"trainer/core/abi"
-	"trainer/core/model"
 	"trainer/core/op"
 	"trainer/core/program"
 )
@@ -70,23 +67,21 @@ func adapterStarts(n *Network) []start {
 	return starts
 }
 
-// weightStarts are random base weights for benchmarks: matrices with the deviation
-// models are initialised with, norms of 1, biases of 0.
+// weightStarts are random base weights for benchmarks.
 func weightStarts(n *Network) []start {
-	const deviation = 0.02
 	var starts []start
 	for _, spec := range n.Model.Specs() {
-		w := n.matrices[spec.Name]
-		switch {
-		case spec.Part == model.Bias:
-			starts = append(starts, start{v: n.vectors[spec.Name]})
+		var s start
+		s.bound, s.fill = randomStart(spec.Part)
+		switch w := n.matrices[spec.Name]; {
 		case w == nil:
-			starts = append(starts, start{v: n.vectors[spec.Name], fill: 1})
+			s.v = n.vectors[spec.Name]
 		case w.Dense() != nil:
-			starts = append(starts, start{v: w.Dense(), bound: deviation * math.Sqrt(3)})
+			s.v = w.Dense()
 		default:
-			starts = append(starts, start{w: w, bound: deviation * math.Sqrt(3)})
+			s.w = w
 		}
+		starts = append(starts, s)
 	}
 	return starts
 }

@@ -23,7 +23,7 @@ import (
 func TestRecomputeAndBatchSplitDoNotChangeLosses(t *testing.T) {
 	for _, method := range []string{"lora", "qlora"} {
 		var want []float64
-		for _, policy := range []string{"none", "selective", "block", "block:1"} {
+		for _, policy := range []string{"none", "selective", "block", "block:1", "lean"} {
 			for _, split := range []struct{ batch, accumulation int }{{4, 1}, {2, 2}, {1, 4}} {
 				tr := newTrial(method)
 				tr.Recompute, tr.Batch, tr.Accumulation = policy, int64(split.batch), split.accumulation

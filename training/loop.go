@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"trainer/fault"
+	"trainer/training/checkpoint"
 	"trainer/training/data"
 	"trainer/training/metrics"
 	"trainer/training/optim"
@@ -24,6 +25,12 @@ type Loop struct {
 	Shuffle       bool
 	GroupByLength bool // shuffled rows of about one length share a batch
 	Schedule      optim.Schedule
+
+	From      checkpoint.State             // where the run goes on; what Restore filled belongs to it
+	Save      func(checkpoint.State) error // writes a checkpoint; nil = none are saved
+	SaveSteps int                          // save every so many steps, and the last; 0 = not
+	SaveEvery time.Duration                // save when so much time has passed; 0 = not
+	LogEvery  int                          // steps between those that checkpoints tell of; at least 1
 }
 
 // Events is where the loop tells what happens. Errors end the run.
@@ -60,27 +67,32 @@ func (l Loop) sampler(s Settings) data.Sampler {
 // Lengths are those of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
 func (l Loop) Lengths(s Settings) (train, eval []int64) {
+	train = slices.Sorted(maps.Keys(l.MicroBatches(s)))
+	if l.Eval == nil {
+		return train, nil
+	}
+	seen := map[int64]bool{}
+	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
+		seen[paddedLength(rows, s.Grain)] = true
+	}
+	return train, slices.Sorted(maps.Keys(seen))
+}
+
+// MicroBatches counts those of the whole run by the length of their padded rows.
+func (l Loop) MicroBatches(s Settings) map[int64]int {
 	sampler := l.sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
-	seen := map[int64]bool{}
+	count := map[int64]int{}
 	var order []int
 	for step := range l.Steps(int(s.Batch), s.Accumulation) {
 		if step%perEpoch == 0 {
 			order = sampler.Order(step / perEpoch)
 		}
 		for _, rows := range data.MicroBatches(order, step%perEpoch, int(s.Batch), s.Accumulation) {
-			seen[paddedLength(l.Train.Select(rows), s.Grain)] = true
+			count[paddedLength(l.Train.Select(rows), s.Grain)]++
 		}
 	}
-	train = slices.Sorted(maps.Keys(seen))
-	if l.Eval == nil {
-		return train, nil
-	}
-	seen = map[int64]bool{}
-	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
-		seen[paddedLength(rows, s.Grain)] = true
-	}
-	return train, slices.Sorted(maps.Keys(seen))
+	return count
 }
 
 // paddedLength is the length of the longest example, rounded up to grain.
@@ -95,69 +107,117 @@ func paddedLength(examples []data.Example, grain int64) int64 {
 // maxSkipped is how many gradients in a row that are not finite end a run.
 const maxSkipped = 3
 
-// Train runs the loop: evaluation, steps, evaluation. When ctx is cancelled it finishes
-// the step under way, or drops an evaluation, and returns with Interrupted set.
+// Train runs the loop: evaluation, steps, evaluation; or what is left of it after
+// l.From. When ctx is cancelled it finishes the step under way, or drops an evaluation,
+// saves a checkpoint and returns with Interrupted set.
 func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, error) {
-	r := runner{ctx: ctx, engine: e, loop: l, events: events, total: l.Steps(int(e.Settings.Batch), e.Settings.Accumulation)}
-	if err := r.evaluate(); err != nil {
-		return r.out, err
+	r, err := e.runner(ctx, l, events)
+	if err != nil {
+		return Outcome{}, err
 	}
-	began := time.Now()
-	sampler := l.sampler(e.Settings)
-	perEpoch := sampler.StepsPerEpoch(int(e.Settings.Batch), e.Settings.Accumulation)
-	var order []int
-	for r.out.Steps < r.total && ctx.Err() == nil {
-		if r.out.Steps%perEpoch == 0 {
-			order = sampler.Order(r.out.Steps / perEpoch)
-		}
-		micro := data.MicroBatches(order, r.out.Steps%perEpoch, int(e.Settings.Batch), e.Settings.Accumulation)
-		if err := r.step(micro, perEpoch); err != nil {
-			return r.out, err
-		}
-	}
-	r.out.Seconds = metrics.Number(time.Since(began).Seconds() - r.evalSeconds)
-	r.out.TokensPerSecond = metrics.Number(r.rate.TokensPerSecond())
-	if r.evaluatedAt != r.out.Steps {
+	if r.state.Step == 0 || r.evaluationDue() {
 		if err := r.evaluate(); err != nil {
-			return r.out, err
+			return r.outcome(err)
 		}
 	}
-	r.out.Interrupted = ctx.Err() != nil
-	_, peak, err := e.Session.Stats()
-	r.out.MemoryPeakBytes, r.out.MemoryPlannedBytes = peak, e.Session.Memory().Total()
-	return r.out, err
+	r.clock.start()
+	sampler := l.sampler(e.Settings)
+	var order []int
+	for r.state.Step < r.state.Steps && ctx.Err() == nil {
+		epoch, step := r.state.Step/r.state.PerEpoch, r.state.Step%r.state.PerEpoch
+		if order == nil || step == 0 {
+			order = sampler.Order(epoch)
+		}
+		if err := r.step(data.MicroBatches(order, step, int(e.Settings.Batch), e.Settings.Accumulation)); err != nil {
+			return r.outcome(err)
+		}
+	}
+	r.clock.stop()
+	if r.state.EvaluatedAt != r.state.Step {
+		if err := r.evaluate(); err != nil {
+			return r.outcome(err)
+		}
+	}
+	if r.interrupted = ctx.Err() != nil; r.interrupted {
+		return r.outcome(r.save())
+	}
+	return r.outcome(nil)
 }
 
 // runner is one run of the loop.
 type runner struct {
-	ctx         context.Context
-	engine      *Engine
-	loop        Loop
-	events      Events
-	total       int
-	out         Outcome
-	rate        metrics.Throughput
-	skipped     int
-	evaluatedAt int
-	evalSeconds float64
+	ctx     context.Context
+	engine  *Engine
+	loop    Loop
+	events  Events
+	state   checkpoint.State // where the run stands
+	rate    metrics.Throughput
+	clock   clock // of training, evaluations left out
+	saved   time.Time
+	savedAt int
+
+	interrupted bool
 }
 
-// step runs one optimizer step and reports it.
-func (r *runner) step(micro [][]int, perEpoch int) error {
+// runner stands where the loop begins.
+func (e *Engine) runner(ctx context.Context, l Loop, events Events) (*runner, error) {
+	r := &runner{ctx: ctx, engine: e, loop: l, events: events, state: l.From, saved: time.Now(), savedAt: l.From.Step}
+	sampler := data.Sampler{Rows: len(l.Train.Examples)}
+	r.state.Steps, r.state.PerEpoch = l.Steps(int(e.Settings.Batch), e.Settings.Accumulation), sampler.StepsPerEpoch(int(e.Settings.Batch), e.Settings.Accumulation)
+	r.state.Seed, r.clock.seconds = e.Settings.Seed, l.From.Seconds
+	if l.Save == nil {
+		return r, nil
+	}
+	var err error
+	r.state.Identity, err = e.Identity(l)
+	return r, err
+}
+
+// outcome is how far the run came, with the error that ended it.
+func (r *runner) outcome(err error) (Outcome, error) {
+	o := Outcome{Interrupted: r.interrupted}
+	o.Steps, o.SkippedSteps, o.Loss, o.Finished = r.state.Step, r.state.SkippedAll, r.state.Loss, err == nil && !r.interrupted
+	o.Seconds, o.TokensPerSecond = metrics.Number(r.clock.now()), metrics.Number(r.rate.TokensPerSecond())
+	_, peak, failed := r.engine.Session.Stats()
+	if err == nil {
+		err = failed
+	}
+	o.MemoryPeakBytes, o.MemoryPlannedBytes = peak, r.engine.Session.Memory().Total()
+	return o, err
+}
+
+// clock counts seconds while it runs.
+type clock struct {
+	seconds float64   // until it was stopped last
+	since   time.Time // when it was started; zero while it stands
+}
+
+func (c *clock) start() { c.since = time.Now() }
+func (c *clock) stop()  { c.seconds, c.since = c.now(), time.Time{} }
+
+func (c *clock) now() float64 {
+	if c.since.IsZero() {
+		return c.seconds
+	}
+	return c.seconds + time.Since(c.since).Seconds()
+}
+
+// step runs one optimizer step and reports it, and what is due after it.
+func (r *runner) step(micro [][]int) error {
 	began := time.Now()
 	var batches []data.Batch
 	for _, rows := range micro {
 		batches = append(batches, r.engine.collate(r.loop.Train.Select(rows), r.loop.PadID))
 	}
-	lr := r.loop.Schedule.At(r.out.Steps)
-	result, err := r.engine.Step(batches, lr, r.out.Steps)
+	lr := r.loop.Schedule.At(r.state.Step)
+	result, err := r.engine.Step(batches, lr, r.state.Step)
 	if err != nil {
 		return err
 	}
-	r.out.Steps++
-	r.out.Loss = metrics.Number(result.Loss)
+	r.state.Step++
+	r.state.Loss = metrics.Number(result.Loss)
 	if result.Skipped {
-		r.out.SkippedSteps++
+		r.state.SkippedAll++
 	}
 	seconds := time.Since(began).Seconds()
 	r.rate.Add(result.Tokens, seconds)
@@ -165,19 +225,63 @@ func (r *runner) step(micro [][]int, perEpoch int) error {
 	if err != nil {
 		return err
 	}
-	err = r.events.Step(metrics.Step{Step: r.out.Steps, Epoch: metrics.Number(float64(r.out.Steps) / float64(perEpoch)), Loss: metrics.Number(result.Loss),
+	err = r.report(metrics.Step{Step: r.state.Step, Epoch: metrics.Number(float64(r.state.Step) / float64(r.state.PerEpoch)), Loss: metrics.Number(result.Loss),
 		LearningRate: metrics.Number(lr), GradNorm: metrics.Number(result.GradNorm), Tokens: result.Tokens, PaddedTokens: result.Padded,
 		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used,
-		SkippedSteps: r.out.SkippedSteps, LossScale: metrics.Number(result.LossScale)})
+		SkippedSteps: r.state.SkippedAll, LossScale: metrics.Number(result.LossScale)})
 	if err != nil {
 		return err
 	}
 	if err := r.watch(result); err != nil {
 		return err
 	}
-	if n := r.loop.EvalSteps; n > 0 && r.out.Steps%n == 0 {
-		return r.evaluate()
+	if r.evaluationDue() {
+		r.clock.stop()
+		if err := r.evaluate(); err != nil {
+			return err
+		}
+		r.clock.start()
 	}
+	if r.saveDue() {
+		return r.save()
+	}
+	return nil
+}
+
+// report tells of a step.
+func (r *runner) report(s metrics.Step) error {
+	s.Time = metrics.Now()
+	if r.loop.Save != nil && (s.Step%r.loop.LogEvery == 0 || s.Step == r.state.Steps) {
+		r.state.Log = append(r.state.Log, metrics.Event{Step: &s})
+	}
+	return r.events.Step(s)
+}
+
+// evaluationDue tells whether an evaluation is due after a step and was not made.
+func (r *runner) evaluationDue() bool {
+	n := r.loop.EvalSteps
+	return n > 0 && r.state.Step%n == 0 && r.state.EvaluatedAt != r.state.Step
+}
+
+// saveDue tells whether a checkpoint is due.
+func (r *runner) saveDue() bool {
+	last := r.state.Step == r.state.Steps
+	if n := r.loop.SaveSteps; n > 0 && (last || r.state.Step%n == 0) {
+		return true
+	}
+	return r.loop.SaveEvery > 0 && !last && time.Since(r.saved) >= r.loop.SaveEvery
+}
+
+// save saves a checkpoint of the last step, unless there is one.
+func (r *runner) save() error {
+	if r.loop.Save == nil || r.state.Step == r.savedAt {
+		return nil
+	}
+	r.state.Seconds = r.clock.now()
+	if err := r.loop.Save(r.state); err != nil {
+		return err
+	}
+	r.saved, r.savedAt = time.Now(), r.state.Step
 	return nil
 }
 
@@ -186,21 +290,21 @@ func (r *runner) step(micro [][]int, perEpoch int) error {
 func (r *runner) watch(result StepResult) error {
 	finite := !math.IsNaN(result.Loss) && !math.IsInf(result.Loss, 0)
 	if !result.Skipped || finite && result.LossScale >= 1 {
-		r.skipped = 0
+		r.state.Skipped = 0
 		return nil
 	}
-	if r.skipped++; r.skipped < maxSkipped {
+	if r.state.Skipped++; r.state.Skipped < maxSkipped {
 		return nil
 	}
-	return &fault.Error{Kind: fault.Usage, Where: fmt.Sprintf("step %d", r.out.Steps), Found: fmt.Sprintf("a gradient norm of %v for %d steps in a row", result.GradNorm, r.skipped),
+	return &fault.Error{Kind: fault.Usage, Where: fmt.Sprintf("step %d", r.state.Step), Found: fmt.Sprintf("a gradient norm of %v for %d steps in a row", result.GradNorm, r.state.Skipped),
 		Want: "a finite one", Remedy: "lower --lr, or look at the data with trainer data show"}
 }
 
 // evaluate reports the loss on the evaluation set, if there is one and the run is not
 // interrupted meanwhile.
 func (r *runner) evaluate() error {
-	r.evaluatedAt = r.out.Steps
 	if r.loop.Eval == nil {
+		r.state.EvaluatedAt = r.state.Step
 		return nil
 	}
 	began := time.Now()
@@ -211,12 +315,16 @@ func (r *runner) evaluate() error {
 	if err != nil {
 		return err
 	}
-	seconds := time.Since(began).Seconds()
-	r.evalSeconds += seconds
-	if math.IsNaN(loss) && r.out.Steps == 0 {
+	r.state.EvaluatedAt = r.state.Step
+	if math.IsNaN(loss) && r.state.Step == 0 {
 		return fault.New(fault.Files, "the base model's loss on the evaluation data is not a number: its weights or the data are damaged")
 	}
-	return r.events.Eval(metrics.Eval{Step: r.out.Steps, Loss: metrics.Number(loss), LabelledTokens: labelled, Seconds: metrics.Number(seconds)})
+	v := metrics.Eval{Step: r.state.Step, Loss: metrics.Number(loss), LabelledTokens: labelled, Seconds: metrics.Number(time.Since(began).Seconds())}
+	v.Time = metrics.Now()
+	if r.loop.Save != nil {
+		r.state.Log = append(r.state.Log, metrics.Event{Eval: &v})
+	}
+	return r.events.Eval(v)
 }
 
 // batches cuts a data set into batches in file order.
@@ -234,9 +342,9 @@ func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
 	b := data.Collate(examples, pad, int(e.Settings.Grain))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++
+		b.Samples = append(b.Samples, 0)
 		for t := range b.Seq {
 			b.IDs = append(b.IDs, pad)
-			b.Samples = append(b.Samples, 0)
 			b.Positions = append(b.Positions, int32(t))
 		}
 	}

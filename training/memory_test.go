@@ -26,7 +26,7 @@ func largeTrial(method string) trial {
 func TestPlannedMemoryIsWhatTheBackendCounts(t *testing.T) {
 	for _, method := range []string{"lora", "qlora", "full"} {
 		arenas := map[int64]bool{}
-		for _, policy := range []string{"none", "selective", "block:2", "block"} {
+		for _, policy := range []string{"none", "selective", "block:2", "block", "lean"} {
 			t.Run(method+" "+policy, func(t *testing.T) {
 				tr := largeTrial(method)
 				tr.Recompute = policy

@@ -71,6 +71,7 @@ type Network struct {
 	data      map[*op.Value][]float32
 	evaluate  bool // no dropout
 	base      bool // no adapters
+	apart     bool // one projection at a time
 }
 
 // NewNetwork declares the states of a model under a method.
@@ -184,6 +185,9 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	if p := n.LoRA.Dropout; adapted && p > 0 && !n.evaluate {
 		a.KeepScale = 1 / (1 - p)
 		mask = b.DropoutMask(op.SiteOf("lora_dropout", names[0]), p, x.Shape[1], draw)
+	}
+	if n.apart {
+		return b.LinearApart(a, x, mask)
 	}
 	return b.Linear(a, x, mask)
 }

@@ -15,10 +15,18 @@ import (
 // are recomputed selectively.
 const blocksPrefix = "block:"
 
+// lean recomputes every block whole and applies one projection at a time, which spares the
+// backend workspace: the least memory there is.
+const lean = "lean"
+
 // chooseRecompute takes the policy asked for or, with auto, the least recompute that
-// fits the memory: none, selective, then whole blocks in as many layers as needed.
+// fits the memory: none, selective, then whole blocks in as many layers as needed, at last
+// lean.
 func (e *Engine) chooseRecompute() error {
 	layers := e.Net.Model.Layers()
+	if e.Settings.Recompute == lean {
+		return e.chooseLean(layers)
+	}
 	if e.Settings.Recompute != "auto" {
 		var err error
 		if e.Policy, err = parsePolicies(e.Settings.Recompute, layers); err != nil {
@@ -33,8 +41,8 @@ func (e *Engine) chooseRecompute() error {
 	if uniform(program.KeepAll) == nil {
 		return nil
 	}
-	if err := uniform(program.Block); err != nil {
-		return err
+	if uniform(program.Block) != nil {
+		return e.chooseLean(layers)
 	}
 	if uniform(program.Selective) == nil {
 		return nil
@@ -50,6 +58,12 @@ func (e *Engine) chooseRecompute() error {
 	}
 	e.Policy = blocks(layers, high)
 	return nil
+}
+
+func (e *Engine) chooseLean(layers int) error {
+	e.Net.apart = true
+	e.Policy = blocks(layers, layers)
+	return e.fits()
 }
 
 // blocks recomputes the first k layers whole, whose results would be kept the longest,
@@ -81,6 +95,8 @@ func (e *Engine) RecomputeName() string {
 		k++
 	}
 	switch {
+	case e.Net.apart:
+		return lean
 	case len(e.Policy) == 0 || k == len(e.Policy):
 		return program.Block.String()
 	case k > 0:

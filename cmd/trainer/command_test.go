@@ -40,10 +40,10 @@ func TestUsageIsRefused(t *testing.T) {
 		{"plan --output_dir x", "unknown flag --output_dir; trainer plan --help lists all"},
 		{"-x", "unknown flag -x; trainer --help lists all"},
 		{"plna", `found "plna", expected a command or flags; did you mean plan?`},
-		{"--seed 1 stray", `found "stray", expected one of the commands train, demo, plan, bench, devices, data, generate, version, completion, help, or flags`},
+		{"--seed 1 stray", `found "stray", expected one of the commands train, demo, plan, bench, devices, data, eval, generate, merge, convert, expand, version, completion, help, or flags`},
 		{"train stray", `trainer train: found "stray", expected flags like --batch_size 8 only`},
 		{"data shwo", `trainer data: found "shwo", expected a command or flags; did you mean show?`},
-		{"help nothing-like-it", `found "nothing-like-it", expected one of the commands train, demo, plan, bench, devices, data, generate, version, completion, help, or flags`},
+		{"help nothing-like-it", `found "nothing-like-it", expected one of the commands train, demo, plan, bench, devices, data, eval, generate, merge, convert, expand, version, completion, help, or flags`},
 		{"--seed", "--seed: found nothing, expected a value behind it"},
 		{"--seed x", `--seed: found "x", expected a whole number of at least 0`},
 		{"--lr 1 --learning_rate 2", "found both --lr and --learning_rate, expected one of them: they are two names of one setting"},
@@ -55,9 +55,17 @@ func TestUsageIsRefused(t *testing.T) {
 		{"--train_type qlroa", "--train_type: found qlroa, expected one of full, lora, qlora; did you mean qlora?"},
 		{"plan", "--model_name is missing: name a model folder, or a known model with --shape"},
 		{"plan --shape llama-2-7B", `--shape: found "llama-2-7B", expected one of `},
-		{"bench", "--shape is missing: instead of a model: the sizes of a known one, as llama-2-7b"},
+		{"bench", "--model_name is missing: name a model folder, or a known model with --shape"},
+		{"bench --shape llama-2-7b --model_name m", "--shape: found it and --model_name, expected only one of them"},
+		{"bench --shape llama-2-7b --ops --profile", "found both --ops and --profile, expected one of them"},
+		{"bench --shape llama-2-7b --profiling_output x", "found --profiling_output without --profile, which it belongs to"},
+		{"bench --write_model d", "--shape is missing: instead of a model: the sizes of a known one, as llama-2-7b"},
 		{"generate --model_name m", "--prompt is missing: give a text to answer"},
 		{"generate --model_name m --prompt p --max_new_tokens 0", "--max_new_tokens: found 0, expected a whole number from 1 to 1048576"},
+		{"eval --dataset d", "--model_name is missing: model folder as Hugging Face lays it out"},
+		{"eval --model_name m", "--dataset is missing: "},
+		{"expand --model_name m", "--output_dir is missing: name a folder for the result"},
+		{"expand --output_dir x", "--model_name is missing: model folder as Hugging Face lays it out"},
 		{"completion tcsh", `trainer completion: found ["tcsh"], expected one of bash, zsh, fish, powershell`},
 		{"--config /no/such.yaml", "--config /no/such.yaml: no such file or directory; name a YAML file of settings"},
 	} {
@@ -258,7 +266,7 @@ func TestHelp(t *testing.T) {
 			assert.Contains(t, strings.Join(strings.Fields(bare.out), " "), "--"+alias)
 		}
 	}
-	for _, command := range []string{"", "train", "demo", "plan", "bench", "devices", "data", "data show", "generate", "version", "completion", "help"} {
+	for _, command := range []string{"", "train", "demo", "plan", "bench", "devices", "data", "data show", "eval", "generate", "merge", "convert", "expand", "version", "completion", "help"} {
 		r := trainer(t, append(strings.Fields(command), "--help")...)
 		assert.Equal(t, 0, r.code, command)
 		assert.Contains(t, r.out, "\nUsage:\n  trainer")

@@ -57,7 +57,7 @@ func demo(c *console, s config.Config, asJSON bool) error {
 	}
 	s.ModelName, s.Dataset, s.EvalDataset = filepath.Join(dir, "model"), filepath.Join(dir, "train.jsonl"), filepath.Join(dir, "eval.jsonl")
 	s.OutputDir, s.OverwriteOutputDir = filepath.Join(dir, s.TrainType), true
-	job, err := prepareTraining(s)
+	job, err := prepareTraining(c, s)
 	if err != nil {
 		return err
 	}

@@ -29,9 +29,9 @@ func newDevices(c *console) *cobra.Command {
 			if all == nil {
 				all = []plugin.Candidate{}
 			}
-			err = c.json(map[string]any{"backends": all, "folders": plugin.Folders()})
+			err = c.json(map[string]any{"backends": all, "folders": plugin.Folders(), "telemetry": readTelemetry(all)})
 		} else {
-			c.deviceTable(all)
+			c.deviceTable(all, readTelemetry(all))
 		}
 		if err == nil && !anyUsable(all) {
 			return fault.New(fault.Device, "no backend can be used: build one with `make`, or name its folder with --backend_path")
@@ -51,7 +51,7 @@ func anyUsable(all []plugin.Candidate) bool {
 }
 
 // deviceTable writes every file and below it its devices, or why it is refused.
-func (c *console) deviceTable(all []plugin.Candidate) {
+func (c *console) deviceTable(all []plugin.Candidate, t telemetryReport) {
 	colour := coloured(c.out)
 	for _, b := range all {
 		fate, style := "refused", "31"
@@ -64,6 +64,9 @@ func (c *console) deviceTable(all []plugin.Candidate) {
 		}
 		for i, d := range b.Devices {
 			c.result("%-12s device %d: %s", "", i, deviceLine(d))
+			if r, ok := t.Devices[d.UUID]; ok {
+				c.result("%-12s           now %s", "", readingLine(r))
+			}
 		}
 	}
 	if len(all) == 0 {

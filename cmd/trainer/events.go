@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 
 	"trainer/core/plugin"
 	"trainer/training/config"
@@ -10,13 +11,19 @@ import (
 
 // Job is what a worker is asked to do.
 type Job struct {
-	Command      string        `codec:"command"`   // train, plan, bench or generate
+	Command      string        `codec:"command"`   // train, plan, bench, eval, generate or verify
 	Config       config.Config `codec:"config"`    // resolved; recompute may still be auto
 	ModelDir     string        `codec:"model_dir"` // the folder that Config.ModelName stands for
 	Device       DeviceChoice  `codec:"device"`
 	Prompts      []string      `codec:"prompts"` // whole texts to answer: before and after training, or by generate
-	Adapter      string        `codec:"adapter"` // PEFT folder, for generate
+	Adapter      string        `codec:"adapter"` // PEFT folder, for eval, generate and verify
+	Merged       string        `codec:"merged"`  // model folder, for verify
 	MaxNewTokens int           `codec:"max_new_tokens"`
+	Bench        BenchOptions  `codec:"bench"`
+	Checkpoint   string        `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
+
+	lock     *os.File     // of the output folder; see lockFolder
+	finished *metrics.End // nothing is left to do
 }
 
 // DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the
@@ -45,6 +52,8 @@ type Events interface {
 	Answer(Answer) error
 	// Saved tells that the folder holds the result, durably.
 	Saved(dir string) error
+	// Checkpoint tells that the folder is a whole checkpoint, durably.
+	Checkpoint(dir string) error
 }
 
 // work does the jobs in the worker, by Job.Command. A cancelled context means: finish the
@@ -60,10 +69,11 @@ type Start struct {
 
 // Result is what a job that ended well leaves besides files.
 type Result struct {
-	Interrupted bool         `codec:"interrupted"` // asked to stop, and did after saving
-	End         metrics.End  `codec:"end"`         // train
-	Plan        *PlanReport  `codec:"plan"`        // plan
-	Bench       *BenchReport `codec:"bench"`       // bench
+	Interrupted bool          `codec:"interrupted"` // asked to stop, and did after saving
+	End         metrics.End   `codec:"end"`         // train
+	Plan        *PlanReport   `codec:"plan"`        // plan
+	Bench       *BenchReport  `codec:"bench"`       // bench
+	Verify      *VerifyReport `codec:"verify"`      // verify
 }
 
 // Answer is what a model wrote after a prompt.
@@ -82,9 +92,10 @@ type PlanReport struct {
 	Precision  string      `json:"precision"`
 	Recompute  string      `json:"recompute"`
 	Steps      int         `json:"steps"`             // optimizer steps; 0 = unknown
-	Seconds    float64     `json:"seconds,omitempty"` // estimated; 0 = unknown
-	Kinds      []PlanBytes `json:"memory_by_kind"`    // weights, moments, activations, …
-	Phases     []PlanBytes `json:"memory_by_phase"`   // the most each phase holds
+	Seconds    float64     `json:"seconds,omitempty"` // estimated, of the steps; 0 = unknown
+	StepTime   float64     `json:"seconds_per_step,omitempty"`
+	Kinds      []PlanBytes `json:"memory_by_kind"`  // weights, moments, activations, …
+	Phases     []PlanBytes `json:"memory_by_phase"` // the most each phase holds
 	Total      int64       `json:"memory_planned_bytes"`
 	Limit      int64       `json:"memory_limit_bytes"` // 0 = none
 	Fits       bool        `json:"fits"`
@@ -97,21 +108,4 @@ type PlanReport struct {
 type PlanBytes struct {
 	Name  string `json:"name"`
 	Bytes int64  `json:"bytes"`
-}
-
-// BenchReport is the speed of a run on random weights.
-type BenchReport struct {
-	Backend            string         `json:"backend"`
-	Device             string         `json:"device"`
-	Model              string         `json:"model"`
-	TrainType          string         `json:"train_type"`
-	Precision          string         `json:"precision"`
-	BatchSize          int            `json:"batch_size"`
-	ContextLength      int            `json:"context_length"`
-	Steps              int            `json:"steps"` // timed
-	SecondsPerStep     metrics.Number `json:"seconds_per_step"`
-	TokensPerSecond    metrics.Number `json:"tokens_per_second"` // of the median step
-	Loss               metrics.Number `json:"loss"`
-	MemoryPeakBytes    int64          `json:"memory_peak_bytes"`
-	MemoryPlannedBytes int64          `json:"memory_planned_bytes"`
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -56,6 +57,9 @@ func startWorker(job Job) (*worker, error) {
 	w := &worker{process: exec.Command(executable, workerArg), commands: &frames{out: commandsOut}, toWorker: commandsOut, output: &tail{},
 		incoming: make(chan received), exited: make(chan error, 1), backend: job.Device.Candidate.Name}
 	w.process.ExtraFiles = []*os.File{commandsIn, eventsOut}
+	if job.lock != nil {
+		w.process.ExtraFiles = append(w.process.ExtraFiles, job.lock) // held as long as the worker lives
+	}
 	w.process.Stdout, w.process.Stderr = w.output, w.output
 	w.process.WaitDelay = printWithin
 	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -171,6 +175,7 @@ type attendance struct {
 	signal  syscall.Signal // that asked it to stop
 	step    int            // the last that was reported
 	saved   string         // folder it saved to
+	last    string         // checkpoint it saved
 	showErr error          // why events are no longer shown
 }
 
@@ -195,6 +200,9 @@ func (a *attendance) take(r received, open bool) (done bool, result Result, err 
 	if r.event.Saved != "" {
 		a.saved = r.event.Saved
 	}
+	if r.event.Checkpoint != "" {
+		a.last = r.event.Checkpoint
+	}
 	if a.showErr == nil {
 		if a.showErr = a.show(r.event); a.showErr != nil {
 			a.worker.stop()
@@ -216,8 +224,11 @@ func (a *attendance) finish(f *final) (Result, error) {
 	}
 	if f.Result.Interrupted {
 		saved := "nothing was saved"
-		if a.saved != "" {
-			saved = "what was trained so far is saved in " + a.saved
+		if in := cmp.Or(a.saved, a.last); in != "" {
+			saved = "what was trained so far is saved in " + in
+		}
+		if a.last != "" {
+			saved += ", and --resume auto goes on from there"
 		}
 		return f.Result, &stopped{a.signal, fmt.Sprintf("ended by %s %s; %s", signalName(a.signal), a.position(), saved)}
 	}

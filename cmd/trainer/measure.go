@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"time"
+	"slices"
 
+	"trainer/core/session"
 	"trainer/fault"
 	"trainer/training"
 	"trainer/training/config"
-	"trainer/training/data"
-	"trainer/training/metrics"
 )
 
 // runPlan tells what a run takes, without running it.
@@ -21,9 +19,13 @@ func runPlan(_ context.Context, job Job, events Events) (result Result, err erro
 		return result, err
 	}
 	defer w.close(&err)
-	uses, steps, err := w.plannedUses(events)
+	uses, loop, err := w.plannedUses(events)
 	if err != nil {
 		return result, err
+	}
+	steps := 0
+	if loop != nil {
+		steps = loop.Steps(job.Config.BatchSize, job.Config.GradientAccumulationSteps)
 	}
 	err = w.prepare(uses)
 	if tooLarge(err) {
@@ -34,20 +36,58 @@ func runPlan(_ context.Context, job Job, events Events) (result Result, err erro
 		return result, err
 	}
 	report := w.report(steps)
+	if err := w.estimate(&report, uses, loop); err != nil {
+		err = events.Log("the time was not estimated: %v", err)
+		return Result{Plan: &report}, err
+	}
 	return Result{Plan: &report}, nil
 }
 
-// plannedUses are those of the run: by its data, or of full rows where there is none.
-func (w *workshop) plannedUses(events Events) (uses training.Uses, steps int, err error) {
-	c := w.job.Config
-	if c.Dataset == "" || w.tok == nil {
-		return w.fullRows(), 0, nil
+// estimate adds the least time that the steps take: all their products at the rate of dense
+// ones, which a short probe measures. Without a device, or without training, it is not known.
+func (w *workshop) estimate(report *PlanReport, uses training.Uses, loop *training.Loop) error {
+	if !w.job.Device.Found() {
+		return nil
+	}
+	device, err := w.device()
+	if err != nil {
+		return err
+	}
+	rates, err := session.Measure(device, session.Probe{Compute: w.settings().Precision.Compute, Room: w.limit(), Brief: true})
+	if err != nil {
+		return err
+	}
+	micro := map[int64]int{slices.Max(uses.Train): w.job.Config.GradientAccumulationSteps}
+	steps := 1
+	if loop != nil {
+		micro, steps = loop.MicroBatches(w.settings()), max(1, report.Steps)
+	}
+	var flops float64
+	for length, count := range micro {
+		costs, err := w.engine.Costs(w.randomBatch(0, int(length)))
+		if err != nil {
+			return err
+		}
+		for _, c := range costs {
+			flops += c.FLOPs * float64(count)
+		}
+	}
+	report.StepTime = flops / rates.GEMM / float64(steps)
+	report.Seconds = report.StepTime * float64(report.Steps)
+	return nil
+}
+
+// plannedUses are those of the run: by its data, or of full rows, without a loop, where there
+// is none.
+func (w *workshop) plannedUses(events Events) (training.Uses, *training.Loop, error) {
+	if w.job.Config.Dataset == "" || w.tok == nil {
+		return w.fullRows(), nil, nil
 	}
 	loop, err := w.loop(events)
 	if err != nil {
-		return uses, 0, err
+		return training.Uses{}, nil, err
 	}
-	return w.uses(loop), loop.Steps(c.BatchSize, c.GradientAccumulationSteps), nil
+	return w.uses(loop), &loop, nil
 }
 
 // fullRows trains on rows of the context length alone.
@@ -122,81 +162,4 @@ func changes(c config.Config) (list []change) {
 		try("with --train_type qlora it fits", func(c *config.Config) { c.TrainType, c.Recompute = "qlora", "auto" })
 	}
 	return list
-}
-
-// The steps of a benchmark.
-const (
-	benchWarmUp = 3
-	benchTimed  = 8
-)
-
-// runBench times training steps on random weights and random tokens, all labelled.
-func runBench(ctx context.Context, job Job, events Events) (result Result, err error) {
-	w, err := openWorkshop(job)
-	if err != nil {
-		return result, err
-	}
-	defer w.close(&err)
-	if err := w.prepare(w.fullRows()); err != nil {
-		return result, err
-	}
-	if err := events.Plan(w.report(0)); err != nil {
-		return result, err
-	}
-	if err := w.allocate(); err != nil {
-		return result, err
-	}
-	bench, err := w.time(ctx, events)
-	return Result{Bench: &bench, Interrupted: ctx.Err() != nil}, err
-}
-
-// time runs the steps.
-func (w *workshop) time(ctx context.Context, events Events) (BenchReport, error) {
-	c := w.job.Config
-	b := BenchReport{Backend: c.Backend, Device: w.job.Device.Info().Name, Model: w.name(), TrainType: c.TrainType, Precision: c.Precision,
-		BatchSize: c.BatchSize, ContextLength: c.ContextLength}
-	timed := benchTimed
-	if c.MaxSteps > 0 {
-		timed = c.MaxSteps
-	}
-	var rate metrics.Throughput
-	for step := 0; step < benchWarmUp+timed && ctx.Err() == nil; step++ {
-		var micro []data.Batch
-		for i := range c.GradientAccumulationSteps {
-			micro = append(micro, w.randomBatch(step*c.GradientAccumulationSteps+i))
-		}
-		began := time.Now()
-		r, err := w.engine.Step(micro, *c.LR, step)
-		if err != nil {
-			return b, err
-		}
-		seconds := time.Since(began).Seconds()
-		rate.Add(r.Tokens, seconds)
-		b.Loss, b.Steps = metrics.Number(r.Loss), max(0, step+1-benchWarmUp)
-		if err := events.Step(metrics.Step{Step: step + 1, Loss: b.Loss, Tokens: r.Tokens, Seconds: metrics.Number(seconds),
-			TokensPerSecond: metrics.Number(float64(r.Tokens) / seconds)}); err != nil {
-			return b, err
-		}
-		b.SecondsPerStep = metrics.Number(float64(r.Tokens) / rate.Median())
-	}
-	b.TokensPerSecond = metrics.Number(rate.Median())
-	var err error
-	_, b.MemoryPeakBytes, err = w.engine.Session.Stats()
-	b.MemoryPlannedBytes = w.engine.Session.Memory().Total()
-	return b, err
-}
-
-// randomBatch fills a batch with tokens that are spread over the vocabulary.
-func (w *workshop) randomBatch(seed int) data.Batch {
-	s, c := w.settings(), w.job.Config
-	numbers := rand.New(rand.NewPCG(c.Seed, uint64(seed)))
-	examples := make([]data.Example, c.BatchSize)
-	for r := range examples {
-		ids := make([]int32, c.ContextLength)
-		for t := range ids {
-			ids[t] = int32(numbers.Int64N(w.model.Vocab()))
-		}
-		examples[r] = data.Example{IDs: ids, Labels: ids, Row: seed*c.BatchSize + r}
-	}
-	return data.Collate(examples, 0, int(s.Grain))
 }

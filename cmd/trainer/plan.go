@@ -103,8 +103,8 @@ func (c *console) planTable(p PlanReport) {
 	if p.Steps > 0 {
 		c.result("%s  %s", paint(bold, "1", "steps"), grouped(int64(p.Steps)))
 	}
-	if p.Seconds > 0 {
-		c.result("%s  about %.0f s", paint(bold, "1", "time"), p.Seconds)
+	if p.StepTime > 0 {
+		c.result("%s  %s", paint(bold, "1", "time"), estimateLine(p))
 	}
 	for _, table := range []struct {
 		title string
@@ -123,6 +123,28 @@ func (c *console) planTable(p PlanReport) {
 	if p.Change != "" && !p.Fits {
 		c.result("  %s", p.Change)
 	}
+}
+
+// estimateLine says what the time is an estimate of.
+func estimateLine(p PlanReport) string {
+	line := fmt.Sprintf("at least %s a step", duration(p.StepTime))
+	if p.Seconds > 0 {
+		line = fmt.Sprintf("at least %s, %s a step", duration(p.Seconds), duration(p.StepTime))
+	}
+	return line + ": an estimate, of all products at the rate just measured"
+}
+
+// duration writes seconds for people.
+func duration(seconds float64) string {
+	switch {
+	case seconds < 1:
+		return fmt.Sprintf("%.3g ms", 1e3*seconds)
+	case seconds < 120:
+		return fmt.Sprintf("%.3g s", seconds)
+	case seconds < 2*3600:
+		return fmt.Sprintf("%.0f min", seconds/60)
+	}
+	return fmt.Sprintf("%.1f h", seconds/3600)
 }
 
 func limitText(limit int64) string {

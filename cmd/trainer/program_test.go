@@ -80,7 +80,7 @@ var metricsFields = map[string][]string{
 	"step": {"epoch", "event", "grad_norm", "labelled_tokens", "learning_rate", "loss", "memory_bytes", "padded_tokens", "rank", "seconds", "step",
 		"time", "tokens", "tokens_per_second"},
 	"eval": {"event", "labelled_tokens", "loss", "rank", "seconds", "step", "time"},
-	"end":  {"event", "loss", "memory_peak_bytes", "memory_planned_bytes", "rank", "seconds", "steps", "time", "tokens_per_second"},
+	"end":  {"event", "finished", "loss", "memory_peak_bytes", "memory_planned_bytes", "rank", "seconds", "steps", "time", "tokens_per_second"},
 }
 
 // A whole run of each train type leaves what it promises, and run.yaml repeats it.
@@ -99,7 +99,7 @@ func TestRunsLeaveWhatTheyPromise(t *testing.T) {
 			for _, e := range entries {
 				names = append(names, e.Name())
 			}
-			require.ElementsMatch(t, append(files, settingsFile, metricsFile, plotFile), names)
+			require.ElementsMatch(t, append(files, settingsFile, metricsFile, plotFile, cardFile), names)
 			png, err := os.ReadFile(filepath.Join(r.out, plotFile))
 			require.NoError(t, err)
 			require.True(t, strings.HasPrefix(string(png), "\x89PNG\r\n"))
@@ -241,7 +241,7 @@ func TestInterruptedRunSavesWhatItHas(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait()
 	require.Equal(t, 130, cmd.ProcessState.ExitCode(), stderr.String())
-	require.Regexp(t, `\ntrainer: ended by SIGINT after step \d+; what was trained so far is saved in `+r.out+"\n$", stderr.String())
+	require.Regexp(t, `\ntrainer: ended by SIGINT after step \d+; what was trained so far is saved in `+r.out+", and --resume auto goes on from there\n$", stderr.String())
 	weightFiles(t, r.out)
 	lines := metricsOf(t, r.out)
 	require.Equal(t, "end", lines[len(lines)-1]["event"])

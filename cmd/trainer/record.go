@@ -24,6 +24,7 @@ type record struct {
 	steps   int
 	begun   Start
 	writer  *metrics.Writer
+	before  []metrics.Event // what was reported until the checkpoint that the run goes on from
 }
 
 // start writes the settings and the first line. Nothing is in the folder before, so that
@@ -38,7 +39,28 @@ func (r *record) start(s Start) error {
 	}
 	r.begun = s
 	r.writer, r.title, r.steps, r.every = w, filepath.Base(s.Model), s.Steps, max(1, s.Config.LogEveryNSteps)
-	return w.Start(s.Start)
+	if err := w.Start(s.Start); err != nil {
+		return err
+	}
+	return r.repeat()
+}
+
+// repeat writes again what was reported until the checkpoint, and nothing that was reported
+// after it: the lines of an interrupted run may be fewer, or more.
+func (r *record) repeat() error {
+	for _, e := range r.before {
+		var err error
+		switch {
+		case e.Step != nil:
+			err = r.step(*e.Step)
+		case e.Eval != nil:
+			err = r.eval(*e.Eval)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step writes every r.every-th step and the last.
@@ -55,14 +77,11 @@ func (r *record) eval(e metrics.Eval) error {
 	return r.writer.Eval(e)
 }
 
-// end writes the last line, the model card and the picture. A run that was interrupted has an end too:
-// how far it came.
+// end writes the model card, the picture and the last line, by which a finished run is
+// known. A run that was interrupted has an end too: how far it came.
 func (r *record) end(e metrics.End) error {
 	if r.writer == nil {
 		return nil
-	}
-	if err := r.writer.End(e); err != nil {
-		return err
 	}
 	if r.begun.Config.SaveModel {
 		c := card{settings: r.begun.Config, start: r.begun, end: e, history: r.history}
@@ -70,10 +89,18 @@ func (r *record) end(e metrics.End) error {
 			return err
 		}
 	}
-	return r.close()
+	if err := r.draw(); err != nil {
+		return err
+	}
+	if err := r.writer.End(e); err != nil {
+		return err
+	}
+	w := r.writer
+	r.writer = nil
+	return w.Close()
 }
 
-// close makes the lines durable and draws what there is.
+// close makes the lines of a run without an end durable and draws what there is.
 func (r *record) close() error {
 	if r.writer == nil {
 		return nil
@@ -83,6 +110,11 @@ func (r *record) close() error {
 	if err := w.Close(); err != nil {
 		return err
 	}
+	return r.draw()
+}
+
+// draw draws the losses, if there are any.
+func (r *record) draw() error {
 	if len(r.history.Train) == 0 {
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // jobs is what a worker can do.
-var jobs = work{"train": runTraining, "plan": runPlan, "bench": runBench, "generate": runGenerate}
+var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify}
 
 // runTraining is a whole run: plan, load, train, save.
 func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
@@ -36,16 +36,29 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 	if err := events.Plan(report); err != nil {
 		return result, err
 	}
+	start := w.start(report, steps)
+	if err := w.goOn(&loop); err != nil {
+		return result, err
+	}
 	if err := w.allocate(); err != nil {
 		return result, err
 	}
-	if err := w.answer(ctx, events, 0); err != nil && ctx.Err() == nil {
+	if err := w.restore(); err != nil {
 		return result, err
 	}
-	if err := events.Start(w.start(report, steps)); err != nil {
+	if err := w.answer(ctx, events, loop.From.Step); err != nil && ctx.Err() == nil {
 		return result, err
 	}
-	out, err := w.engine.Train(ctx, loop, events)
+	if err := events.Start(start); err != nil {
+		return result, err
+	}
+	watched, done, err := watch(events, job)
+	if err != nil {
+		return result, err
+	}
+	defer done()
+	w.checkpoints(&loop, events, start.Config)
+	out, err := w.engine.Train(ctx, loop, watched)
 	result = Result{Interrupted: out.Interrupted, End: out.End}
 	if err != nil {
 		return result, err

@@ -18,7 +18,7 @@ func newTrain(c *console, use string) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		job, err := prepareTraining(settings)
+		job, err := prepareTraining(c, settings)
 		if err != nil {
 			return err
 		}
@@ -27,9 +27,10 @@ func newTrain(c *console, use string) *cobra.Command {
 	return cmd
 }
 
-// prepareTraining checks what can be checked without a backend, chooses the device and
-// makes the output folder, in the order of what is quickest to correct.
-func prepareTraining(c config.Config) (Job, error) {
+// prepareTraining checks what can be checked without a backend, looks for a checkpoint,
+// chooses the device and makes the output folder, in the order of what is quickest to
+// correct.
+func prepareTraining(console *console, c config.Config) (Job, error) {
 	job := Job{Command: "train", Config: c}
 	if err := required(map[string]string{"model_name": c.ModelName, "dataset": c.Dataset, "output_dir": c.OutputDir}, "model_name", "dataset", "output_dir"); err != nil {
 		return job, err
@@ -47,17 +48,43 @@ func prepareTraining(c config.Config) (Job, error) {
 			return job, err
 		}
 	}
+	if job.lock, err = lockFolder(c.OutputDir, lockWithin); err != nil {
+		return job, err
+	}
+	b, err := comeBack(&job.Config)
+	if err != nil {
+		return job, err
+	}
+	for _, why := range b.refused {
+		console.note("not resumed from: %v", why)
+	}
+	job.Checkpoint, job.finished = b.checkpoint, b.finished
+	if job.finished != nil {
+		return job, nil
+	}
 	if job.Device, err = chooseDevice(&job.Config); err != nil {
 		return job, err
 	}
-	return job, atomicfile.PrepareOutput(c.OutputDir, c.OverwriteOutputDir)
+	if err := atomicfile.PrepareOutput(c.OutputDir, c.OverwriteOutputDir || b.own); err != nil || job.lock != nil {
+		return job, err
+	}
+	job.lock, err = lockFolder(c.OutputDir, lockWithin)
+	return job, err
 }
 
 // train runs a training job and shows it.
 func train(c *console, job Job, view *trainingView) (err error) {
-	c.note("%s", job.Device.Why)
+	defer job.lock.Close() // only locked
 	view.record.dir = job.Config.OutputDir
 	view.toStdout = job.Config.LogTo == "stdout"
+	if job.finished != nil {
+		c.note("finished before, in %s", job.Config.OutputDir)
+		return view.finish(job, Result{End: *job.finished})
+	}
+	c.note("%s", job.Device.Why)
+	if err := view.goOn(job); err != nil {
+		return err
+	}
 	result, err := launch(job, view.show)
 	view.closeProgress()
 	if err == nil || result.Interrupted {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"time"
 
+	"trainer/training/checkpoint"
 	"trainer/training/metrics"
 )
 
@@ -43,9 +43,30 @@ func (v *trainingView) show(e event) error {
 		return v.record.eval(*e.Eval)
 	case e.Answer != nil:
 		v.answers = append(v.answers, *e.Answer)
+	case e.Checkpoint != "":
+		c.note("saved %s", e.Checkpoint)
 	case e.Saved != "":
 		v.saved = e.Saved
 		c.note("saved in %s", e.Saved)
+	}
+	return nil
+}
+
+// goOn has the record begin with what was reported until the job's checkpoint.
+func (v *trainingView) goOn(job Job) error {
+	if job.Checkpoint == "" {
+		return nil
+	}
+	s, err := checkpoint.ReadState(job.Checkpoint)
+	if err != nil {
+		return err
+	}
+	v.console.note("going on after step %d, from %s", s.Step, job.Checkpoint)
+	v.record.before = s.Log
+	for _, e := range s.Log {
+		if e.Eval != nil {
+			v.evals = append(v.evals, *e.Eval)
+		}
 	}
 	return nil
 }
@@ -93,7 +114,9 @@ func (v *trainingView) finish(job Job, r Result) error {
 	c.note("%s", endLine(r.End, v.evals))
 	if v.asJSON {
 		end := r.End
-		end.Event, end.Time = "end", time.Now().UTC()
+		if end.Event = "end"; end.Time.IsZero() {
+			end.Time = metrics.Now()
+		}
 		return c.json(end)
 	}
 	c.result("%s", job.Config.OutputDir)

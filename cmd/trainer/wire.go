@@ -23,14 +23,15 @@ type command struct {
 
 // event is a message from worker to launcher; one field is set.
 type event struct {
-	Log    string        `codec:"log,omitempty"`
-	Plan   *PlanReport   `codec:"plan,omitempty"`
-	Start  *Start        `codec:"start,omitempty"`
-	Step   *metrics.Step `codec:"step,omitempty"`
-	Eval   *metrics.Eval `codec:"eval,omitempty"`
-	Answer *Answer       `codec:"answer,omitempty"`
-	Saved  string        `codec:"saved,omitempty"`
-	Final  *final        `codec:"final,omitempty"`
+	Log        string        `codec:"log,omitempty"`
+	Plan       *PlanReport   `codec:"plan,omitempty"`
+	Start      *Start        `codec:"start,omitempty"`
+	Step       *metrics.Step `codec:"step,omitempty"`
+	Eval       *metrics.Eval `codec:"eval,omitempty"`
+	Answer     *Answer       `codec:"answer,omitempty"`
+	Saved      string        `codec:"saved,omitempty"`
+	Checkpoint string        `codec:"checkpoint,omitempty"`
+	Final      *final        `codec:"final,omitempty"`
 }
 
 // final is the last message of a worker: how its job ended.

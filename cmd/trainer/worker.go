@@ -77,9 +77,10 @@ type emitter struct{ out *frames }
 func (e emitter) Log(format string, args ...any) error {
 	return e.out.send(event{Log: fmt.Sprintf(format, args...)})
 }
-func (e emitter) Plan(p PlanReport) error   { return e.out.send(event{Plan: &p}) }
-func (e emitter) Start(s Start) error       { return e.out.send(event{Start: &s}) }
-func (e emitter) Step(s metrics.Step) error { return e.out.send(event{Step: &s}) }
-func (e emitter) Eval(v metrics.Eval) error { return e.out.send(event{Eval: &v}) }
-func (e emitter) Answer(a Answer) error     { return e.out.send(event{Answer: &a}) }
-func (e emitter) Saved(dir string) error    { return e.out.send(event{Saved: dir}) }
+func (e emitter) Plan(p PlanReport) error     { return e.out.send(event{Plan: &p}) }
+func (e emitter) Start(s Start) error         { return e.out.send(event{Start: &s}) }
+func (e emitter) Step(s metrics.Step) error   { return e.out.send(event{Step: &s}) }
+func (e emitter) Eval(v metrics.Eval) error   { return e.out.send(event{Eval: &v}) }
+func (e emitter) Answer(a Answer) error       { return e.out.send(event{Answer: &a}) }
+func (e emitter) Saved(dir string) error      { return e.out.send(event{Saved: dir}) }
+func (e emitter) Checkpoint(dir string) error { return e.out.send(event{Checkpoint: dir}) }

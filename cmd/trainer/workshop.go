@@ -22,27 +22,43 @@ import (
 type workshop struct {
 	job     Job
 	model   llama.Model
-	tok     *tokenizer.Tokenizer // nil for a shape without files
+	tok     *tokenizer.Tokenizer // nil for a shape without files, and in a benchmark
 	weights *safetensors.Folder  // nil likewise
 	source  training.Source      // nil likewise
 	net     *training.Network
 	engine  *training.Engine
+	backend *plugin.Backend // once it is opened
 
 	unlimited bool // plan as if the device had any amount of memory
 }
 
 // openWorkshop opens the files of a job's model. Close it.
 func openWorkshop(job Job) (*workshop, error) {
-	w := &workshop{job: job}
 	if job.Config.Shape != "" {
+		w := &workshop{job: job}
 		w.model.Config, _ = llama.ShapeByName(job.Config.Shape) // checked by the launcher
 		return w, nil
 	}
-	var err error
-	if w.model.Config, err = llama.ReadConfig(job.ModelDir); err != nil {
+	if job.Command == benchCommand {
+		return openWeights(job)
+	}
+	tok, err := tokenizer.Load(job.ModelDir)
+	if err != nil {
 		return nil, err
 	}
-	if w.tok, err = tokenizer.Load(job.ModelDir); err != nil {
+	w, err := openWeights(job)
+	if err != nil {
+		return nil, err
+	}
+	w.tok = tok
+	return w, nil
+}
+
+// openWeights opens a job's model without its tokenizer. Close it.
+func openWeights(job Job) (*workshop, error) {
+	w := &workshop{job: job}
+	var err error
+	if w.model.Config, err = llama.ReadConfig(job.ModelDir); err != nil {
 		return nil, err
 	}
 	if w.weights, err = safetensors.OpenFolder(job.ModelDir); err != nil {
@@ -57,16 +73,23 @@ func openWorkshop(job Job) (*workshop, error) {
 
 // close gives everything back. An error of its own is told only where there is no other.
 func (w *workshop) close(err *error) {
-	var closed error
-	if w.engine != nil {
-		closed = w.engine.Session.Close()
-	}
+	closed := w.release()
 	if w.weights != nil {
 		closed = errors.Join(closed, w.weights.Close())
 	}
 	if *err == nil {
 		*err = closed
 	}
+}
+
+// release gives the engine's device memory back.
+func (w *workshop) release() error {
+	if w.engine == nil {
+		return nil
+	}
+	s := w.engine.Session
+	w.engine = nil
+	return s.Close()
 }
 
 // prepare plans what the job will do, on the job's device or without one.
@@ -97,18 +120,28 @@ func (w *workshop) session() (*session.Session, error) {
 	if !w.job.Device.Found() {
 		return session.Dry(training.ParamsBytes), nil
 	}
-	backend, err := plugin.Open(w.job.Device.Candidate)
-	if err != nil {
-		return nil, err
-	}
-	c := w.job.Config
-	options := plugin.DeviceOptions{Deterministic: c.Deterministic, MemoryLimit: uint64(c.MemoryLimit), Threads: uint32(c.Threads)}
-	device, err := backend.OpenDevice(w.job.Device.Device, options)
+	device, err := w.device()
 	if err != nil {
 		return nil, err
 	}
 	return session.Open(device, training.ParamsBytes)
 }
+
+// device opens the job's device once more.
+func (w *workshop) device() (*plugin.Device, error) {
+	if w.backend == nil {
+		var err error
+		if w.backend, err = plugin.Open(w.job.Device.Candidate); err != nil {
+			return nil, err
+		}
+	}
+	c := w.job.Config
+	options := plugin.DeviceOptions{Deterministic: c.Deterministic, MemoryLimit: uint64(c.MemoryLimit), Threads: uint32(c.Threads)}
+	return w.backend.OpenDevice(w.job.Device.Device, options)
+}
+
+// contextBytes is what driver and libraries take of a device's own memory beside buffers.
+const contextBytes = 1 << 30
 
 // limit is how many bytes the run may take on the device; 0 = not known. A choice that
 // must be the same again does not depend on what happens to be free.
@@ -126,7 +159,10 @@ func (w *workshop) limit() int64 {
 	if c.Deterministic {
 		has = int64(info.MemoryTotal)
 	}
-	if info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0 {
+	switch {
+	case info.Class == abi.DeviceDiscrete:
+		has -= contextBytes
+	case info.Class == abi.DeviceCPU && c.HostMemoryLimit > 0:
 		has = min(has, int64(c.HostMemoryLimit))
 	}
 	if limit == 0 || has < limit {
@@ -144,7 +180,7 @@ func (w *workshop) allocate() error {
 	if w.job.Adapter != "" {
 		dir = w.job.Adapter
 	}
-	if dir == "" {
+	if dir == "" || w.job.Checkpoint != "" {
 		return nil
 	}
 	return w.engine.LoadAdapter(dir)

@@ -334,7 +334,7 @@ typedef struct trainer_attr_rope {
 
 /* y [T,F] <- gate [T,F], up [T,F]; y = gate * sigmoid(gate) * up (Shazeer 2020) */
 #define TRAINER_OP_SWIGLU 0x140u
-/* dgate? [T,F], dup? [T,F] <- dy, gate, up */
+/* dgate? [T,F], dup? [T,F] <- dy, gate, up; dgate may be gate, dup may be up */
 #define TRAINER_OP_SWIGLU_GRAD 0x141u
 
 /* o [B,S,H,D], lse f32 [B,H,S] <- q [B,S,H,D], k [B,L,G,D], v [B,L,G,D],

@@ -81,7 +81,7 @@ func (s adamStep) make(t *Trial) {
 	t.AdamW(a, param, m, v, grad, lr, seed, g)
 }
 
-func adamwBenchmarks() []Benchmark {
+func adamwBenchmarks() []Case {
 	s := adamStep{shape: []int64{benchInner, 4 * benchHidden}, param: abi.F32, moments: abi.F32, grad: abi.F32, steps: 3, decay: 0.1}
-	return []Benchmark{{Case: Case{"adamw", s.String(), s.make}}}
+	return []Case{{"adamw", s.String(), s.make}}
 }

@@ -7,17 +7,9 @@ import (
 
 	"trainer/core/op"
 	"trainer/core/plugin"
-	"trainer/core/program"
 )
 
-// Benchmark is a case at the size it has in a step of SmolLM-135M with four rows of 256
-// tokens.
-type Benchmark struct {
-	Case
-	FLOPs float64 // of its products; 0 where memory is what bounds it
-}
-
-// The sizes of the benchmarks.
+// The sizes of the benchmarks: those of a step of SmolLM-135M with four rows of 256 tokens.
 const (
 	benchTokens, benchLength     = 1024, 256
 	benchHidden, benchInner      = 576, 1536
@@ -26,10 +18,10 @@ const (
 	benchHeadWidth, benchAdapter = 64, 16
 )
 
-// Benchmarks lists every benchmark, in ascending op.
-func Benchmarks() []Benchmark {
-	return slices.Concat(copyBenchmarks(), castBenchmarks(), elementwiseBenchmarks(), reduceBenchmarks(), gatherBenchmarks(), matmulBenchmarks(),
-		randomBenchmarks(), quantiseBenchmarks(), linearBenchmarks(), rmsnormBenchmarks(), ropeBenchmarks(), swigluBenchmarks(),
+// Benchmarks lists a case or more of every op at those sizes, in ascending op.
+func Benchmarks() []Case {
+	return slices.Concat(copyBenchmarks(), fillBenchmarks(), castBenchmarks(), elementwiseBenchmarks(), reduceBenchmarks(), gatherBenchmarks(), matmulBenchmarks(),
+		randomBenchmarks(), bitsBenchmarks(), quantiseBenchmarks(), linearBenchmarks(), rmsnormBenchmarks(), ropeBenchmarks(), swigluBenchmarks(),
 		attentionBenchmarks(), crossEntropyBenchmarks(), adamwBenchmarks(), normBenchmarks())
 }
 
@@ -38,14 +30,14 @@ type Timing struct {
 	Op      string  `json:"op"`
 	Case    string  `json:"case"`
 	Seconds float64 `json:"seconds"`
-	FLOPs   float64 `json:"flops"`
-	Bytes   float64 `json:"bytes"` // of everything it reads or writes, each counted once
+	FLOPs   float64 `json:"flops"` // of its products; 0 where memory is what bounds it
+	Bytes   float64 `json:"bytes"` // read and written at least
 }
 
 // Bench runs one benchmark again and again for about so long, as a plan where the device
 // has plans. A fused op that the device does not claim is composed.
-func Bench(dev *plugin.Device, b Benchmark, patience time.Duration) (timing Timing, err error) {
-	timing = Timing{Op: b.Op, Case: b.Name, FLOPs: b.FLOPs}
+func Bench(dev *plugin.Device, c Case, patience time.Duration) (timing Timing, err error) {
+	timing = Timing{Op: c.Op, Case: c.Name}
 	r, err := newRunner(dev)
 	if err != nil {
 		return timing, err
@@ -54,13 +46,11 @@ func Bench(dev *plugin.Device, b Benchmark, patience time.Duration) (timing Timi
 		return timing, err
 	}
 	defer func() { err = errors.Join(err, r.end()) }()
-	t := b.trial(0)
+	t := c.trial(0)
+	timing.FLOPs, timing.Bytes = op.FLOPs(t.subject()), op.Bytes(t.subject())
 	g := &op.Graph{Nodes: slices.Clone(t.Graph.Nodes)}
 	if err := r.lower(g, false); err != nil {
 		return timing, err
-	}
-	for _, v := range t.Graph.Roots() {
-		timing.Bytes += float64(program.Bytes(v))
 	}
 	j, err := r.prepare(g, t)
 	if err != nil {

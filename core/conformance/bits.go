@@ -31,3 +31,7 @@ func packCase(n int64, bits, order uint32) Case {
 		t.Pack(t.out(abi.U8, plain, packedBytes(n, bits)), t.in(abi.I32, plain, t.ints(-300, 300), n), bits, order)
 	}}
 }
+
+func bitsBenchmarks() []Case {
+	return []Case{unpackCase(benchTokens*benchInner, 4, 0), packCase(benchTokens*benchInner, 4, 0)}
+}

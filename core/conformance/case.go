@@ -186,11 +186,6 @@ func these(xs ...float64) func(int) float64 { return func(i int) float64 { retur
 
 func same(x float64) func(int) float64 { return func(int) float64 { return x } }
 
-// as draws what a dtype can hold.
-func as(dtype abi.DType, gen func(int) float64) func(int) float64 {
-	return func(i int) float64 { return stored(dtype, gen(i)) }
-}
-
 func vals(vs ...*op.Value) []*op.Value { return vs }
 
 // floats are the dtypes that every float operand may have.

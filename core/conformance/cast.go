@@ -54,6 +54,6 @@ func halfwayCase(to abi.DType) Case {
 	}}
 }
 
-func castBenchmarks() []Benchmark {
-	return []Benchmark{{Case: castCase(abi.F32, abi.BF16, plain, plain, benchTokens, benchInner)}, {Case: castCase(abi.BF16, abi.F32, plain, plain, benchTokens, benchInner)}}
+func castBenchmarks() []Case {
+	return []Case{castCase(abi.F32, abi.BF16, plain, plain, benchTokens, benchInner), castCase(abi.BF16, abi.F32, plain, plain, benchTokens, benchInner)}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,6 +30,10 @@ func backendPath(t testing.TB) string {
 	return path
 }
 
+func isCPU(t testing.TB) bool {
+	return strings.HasPrefix(filepath.Base(backendPath(t)), "trainer-backend-cpu.")
+}
+
 // load opens a backend's file.
 func load(t testing.TB, name, path string) *plugin.Backend {
 	t.Helper()
@@ -37,10 +42,15 @@ func load(t testing.TB, name, path string) *plugin.Backend {
 	return b
 }
 
-// judged runs a suite on a device opened for it.
+// judged runs a suite on a device opened for it, where equal runs give equal bits.
 func judged(t testing.TB, b *plugin.Backend, s *Suite, threads uint32) *Report {
 	t.Helper()
-	dev, err := b.OpenDevice(0, plugin.DeviceOptions{Deterministic: true, Threads: threads})
+	return judgedAs(t, b, s, plugin.DeviceOptions{Deterministic: true, Threads: threads})
+}
+
+func judgedAs(t testing.TB, b *plugin.Backend, s *Suite, options plugin.DeviceOptions) *Report {
+	t.Helper()
+	dev, err := b.OpenDevice(0, options)
 	require.NoError(t, err)
 	report, err := s.Run(dev)
 	require.NoError(t, err)
@@ -54,9 +64,29 @@ func judged(t testing.TB, b *plugin.Backend, s *Suite, threads uint32) *Report {
 // isas are the instruction sets of the CPU backend, the best last.
 var isas = []string{"scalar", "neon", "avx2", "avx512", "avx512bf16"}
 
+// Every case passes on a backend other than the CPU's, as fast as it can and with equal
+// bits in equal runs.
+func TestOtherBackend(t *testing.T) {
+	if isCPU(t) {
+		t.Skip("TRAINER_BACKEND names no other backend")
+	}
+	b := load(t, "other", backendPath(t))
+	s, err := New(Options{Tier: 1})
+	require.NoError(t, err)
+	judgedAs(t, b, s, plugin.DeviceOptions{})
+	first, again := judged(t, b, s, 0), judged(t, b, s, 0)
+	for i, res := range again.Results {
+		require.Equal(t, first.Results[i].Digest, res.Digest, "%s/%s in a second run", res.Op, res.Case)
+	}
+	t.Logf("%s: %d cases pass, %d ops are composed", first.ISA, first.Count(Pass), first.Count(Unsupported))
+}
+
 // Every case passes in every instruction set of this machine, and the number of threads
 // changes no bit.
 func TestBackend(t *testing.T) {
+	if !isCPU(t) {
+		t.Skip("TRAINER_BACKEND names another backend")
+	}
 	b := load(t, "cpu", backendPath(t))
 	s, err := New(Options{Tier: 1})
 	require.NoError(t, err)
@@ -130,8 +160,13 @@ func TestCases(t *testing.T) {
 		assert.False(t, seen[c.Op+"/"+c.Name], "two cases are named %s/%s", c.Op, c.Name)
 		seen[c.Op+"/"+c.Name], ops[c.Op] = true, true
 	}
+	timed := map[string]bool{}
+	for _, c := range Benchmarks() {
+		timed[c.Op] = true
+	}
 	for _, f := range op.Families() {
 		assert.True(t, ops[f.Name], "%s has no case", f.Name)
+		assert.True(t, timed[f.Name], "%s has no benchmark", f.Name)
 	}
 }
 

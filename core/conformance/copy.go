@@ -54,6 +54,6 @@ func (t *Trial) special(i int) float64 {
 	return t.normal(i)
 }
 
-func copyBenchmarks() []Benchmark {
-	return []Benchmark{{Case: copyCase(abi.F32, plain, plain, benchTokens, benchInner)}, {Case: copyCase(abi.F32, turned, plain, benchTokens, benchInner)}}
+func copyBenchmarks() []Case {
+	return []Case{copyCase(abi.F32, plain, plain, benchTokens, benchInner), copyCase(abi.F32, turned, plain, benchTokens, benchInner)}
 }

@@ -192,8 +192,8 @@ func selectCase(cond, dtype abi.DType, l, m layout, shape ...int64) Case {
 	}}
 }
 
-func elementwiseBenchmarks() []Benchmark {
-	return []Benchmark{{Case: unaryCase(unaryCodes[1], abi.F32, abi.F32, plain, plain, benchTokens, benchInner)},
-		{Case: binaryCase(binaryCodes[0], abi.F32, abi.F32, plain, plain, benchTokens, benchInner)},
-		{Case: selectCase(abi.U8, abi.F32, plain, plain, benchTokens, benchInner)}}
+func elementwiseBenchmarks() []Case {
+	return []Case{unaryCase(unaryCodes[1], abi.F32, abi.F32, plain, plain, benchTokens, benchInner),
+		binaryCase(binaryCodes[0], abi.F32, abi.F32, plain, plain, benchTokens, benchInner),
+		selectCase(abi.U8, abi.F32, plain, plain, benchTokens, benchInner)}
 }

@@ -1,6 +1,8 @@
 package conformance
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +25,7 @@ func TestFaults(t *testing.T) {
 		{"value", "exactly", "expected"},
 		{"nan", "exactly", "expected"},
 		{"outside", "1 bytes before out", "1 bytes before out"},
+		{"input", "byte 0 of in", "byte 0 of in"},
 		{"unstable", "two runs gave different bytes", "two runs gave different bytes"},
 		{"plan", "run 1 of the plan gave other bytes", "run 1 of the plan gave other bytes"},
 		{"params", "with other params, in a plan", ""},
@@ -43,6 +46,23 @@ func TestFaults(t *testing.T) {
 			require.Equal(t, c.fault == "none", report.OK())
 		})
 	}
+}
+
+// A report names what failed, for people and for programs; a known failure is none.
+func TestReport(t *testing.T) {
+	r := &Report{Backend: "some", Device: "one", Results: []Result{{Op: "copy", Case: "a", Status: Pass, Share: 0.25}, {Op: "copy", Case: "b", Status: Fail, Reason: "it is wrong"}}}
+	require.False(t, r.OK())
+	var markdown, text bytes.Buffer
+	require.NoError(t, r.WriteMarkdown(&markdown))
+	require.Contains(t, markdown.String(), "| copy | 2 | 1 | 1 | 0 | 0 | 0.25 |")
+	require.Contains(t, markdown.String(), "- fail: `copy/b`: it is wrong")
+	require.NoError(t, r.WriteJSON(&text))
+	var read Report
+	require.NoError(t, json.Unmarshal(text.Bytes(), &read))
+	require.Equal(t, r.Results, read.Results)
+	require.Equal(t, []string{"copy/a"}, r.Expect(map[string]string{"copy/a": "fixed by now", "copy/b": "a known bug"}))
+	require.True(t, r.OK())
+	require.Equal(t, "a known bug: it is wrong", r.Results[1].Reason)
 }
 
 // Once a plan is made, running it allocates nothing. A child process has the allocator

@@ -47,3 +47,7 @@ func fillCase(dtype abi.DType, bits uint32, l layout, shape ...int64) Case {
 func iotaCase(dim int, l layout, shape ...int64) Case {
 	return Case{"iota", fmt.Sprintf("%v along %d %s", shape, dim, l), func(t *Trial) { t.Iota(t.out(abi.I32, l, shape...), dim) }}
 }
+
+func fillBenchmarks() []Case {
+	return []Case{fillCase(abi.F32, 0, plain, benchTokens, benchInner), iotaCase(1, plain, benchTokens, benchInner)}
+}

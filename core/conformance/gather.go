@@ -48,7 +48,7 @@ func scatterCase(from, to abi.DType, l, m layout, n, rows, width int64) Case {
 	}}
 }
 
-func gatherBenchmarks() []Benchmark {
-	return []Benchmark{{Case: gatherCase(abi.F32, abi.F32, plain, plain, benchTokens, 2048, benchHidden)},
-		{Case: scatterCase(abi.F32, abi.F32, plain, plain, benchTokens, 2048, benchHidden)}}
+func gatherBenchmarks() []Case {
+	return []Case{gatherCase(abi.F32, abi.F32, plain, plain, benchTokens, 2048, benchHidden),
+		scatterCase(abi.F32, abi.F32, plain, plain, benchTokens, 2048, benchHidden)}
 }

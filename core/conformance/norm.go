@@ -53,6 +53,7 @@ func guardCase(a op.Guard, sumsq, scale float64, growth int) Case {
 	}}
 }
 
-func normBenchmarks() []Benchmark {
-	return []Benchmark{{Case: globalNormCase("four million", func(t *Trial) []*op.Value { return vals(t.in(abi.F32, plain, t.normal, 4<<20)) })}}
+func normBenchmarks() []Case {
+	return []Case{globalNormCase("four million", func(t *Trial) []*op.Value { return vals(t.in(abi.F32, plain, t.normal, 4<<20)) }),
+		guardCase(op.Guard{MaxNorm: 1}, 4, 1, 0)}
 }

@@ -27,7 +27,7 @@ func quantiseCases() (cases []Case) {
 	return cases
 }
 
-// quantiseCase quantises a normal weight into states.
+// quantiseCase quantises normally distributed numbers.
 func quantiseCase(f abi.QuantFormat, dtype abi.DType, rows, cols int64) Case {
 	return Case{"quantise", formatName(f, dtype, rows, cols), func(t *Trial) {
 		w := op.NewWeight("w", op.Output, f, rows, cols)
@@ -100,6 +100,6 @@ func (t *Trial) weight(f abi.QuantFormat, dtype abi.DType, out, in int64) *op.We
 	return w
 }
 
-func quantiseBenchmarks() []Benchmark {
-	return []Benchmark{{Case: quantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}, {Case: dequantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}}
+func quantiseBenchmarks() []Case {
+	return []Case{quantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden), dequantiseCase(op.NF4(true), abi.F32, benchInner, benchHidden)}
 }

@@ -45,6 +45,6 @@ func dropoutCase(l layout, p float64, rows, features int64) Case {
 	}}
 }
 
-func randomBenchmarks() []Benchmark {
-	return []Benchmark{{Case: randomCase(plain, benchTokens, benchHidden)}, {Case: dropoutCase(plain, 0.1, benchTokens, benchHidden)}}
+func randomBenchmarks() []Case {
+	return []Case{randomCase(plain, benchTokens, benchHidden), dropoutCase(plain, 0.1, benchTokens, benchHidden)}
 }

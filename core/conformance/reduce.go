@@ -67,7 +67,7 @@ func reduceCase(c code, from, to abi.DType, l, m layout, shape []int64, dst ...i
 	}}
 }
 
-func reduceBenchmarks() []Benchmark {
-	return []Benchmark{{Case: reduceCase(reduceCodes[0], abi.F32, abi.F32, plain, plain, []int64{benchTokens, benchInner}, benchTokens, 1)},
-		{Case: reduceCase(reduceCodes[0], abi.F32, abi.F32, plain, plain, []int64{benchTokens, benchInner}, 1, benchInner)}}
+func reduceBenchmarks() []Case {
+	return []Case{reduceCase(reduceCodes[0], abi.F32, abi.F32, plain, plain, []int64{benchTokens, benchInner}, benchTokens, 1),
+		reduceCase(reduceCodes[0], abi.F32, abi.F32, plain, plain, []int64{benchTokens, benchInner}, 1, benchInner)}
 }

@@ -89,7 +89,7 @@ func (s normShape) backward(t *Trial) {
 		vals(dy, h, t.in(abi.F32, plain, t.between(0.5, 2), s.rows), t.constant(s.weight, t.normal, s.width), residual))
 }
 
-func rmsnormBenchmarks() []Benchmark {
+func rmsnormBenchmarks() []Case {
 	s := normShape{rows: benchTokens, width: benchHidden, residual: true, dtype: abi.F32, stream: abi.F32, weight: abi.F32}
-	return []Benchmark{{Case: Case{"rmsnorm", s.String(), s.forward}}, {Case: Case{"rmsnorm_grad", s.String(), s.backward}}}
+	return []Case{{"rmsnorm", s.String(), s.forward}, {"rmsnorm_grad", s.String(), s.backward}}
 }

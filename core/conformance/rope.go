@@ -69,8 +69,8 @@ func (s ropeShape) make(t *Trial) {
 	t.Node(abi.OpRope, op.RoPE{Heads: s.rotated, RotaryDim: s.rotary, Scale: 1.25, Inverse: s.inverse}, vals(y), vals(x, positions, table))
 }
 
-func ropeBenchmarks() []Benchmark {
+func ropeBenchmarks() []Case {
 	s := ropeShape{rows: benchTokens, heads: benchHeads + 2*benchGroups, width: benchHeadWidth, rotated: benchHeads + benchGroups, rotary: benchHeadWidth,
 		farthest: benchLength, from: abi.F32, to: abi.F32}
-	return []Benchmark{{Case: Case{"rope", s.String(), s.make}}}
+	return []Case{{"rope", s.String(), s.make}}
 }

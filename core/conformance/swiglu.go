@@ -27,6 +27,11 @@ func swigluCases() (cases []Case) {
 		t.Scale = 4
 		both, d := t.in(abi.F32, plain, t.scaled(3), 6, 80), t.out(abi.F32, plain, 6, 80)
 		t.Node(abi.OpSwigluGrad, nil, vals(d.Slice(1, 0, 40), d.Slice(1, 40, 80)), vals(t.in(abi.F32, plain, t.normal, 6, 40), both.Slice(1, 0, 40), both.Slice(1, 40, 80)))
+	}}, Case{"swiglu_grad", "in place", func(t *Trial) {
+		t.Scale = 4
+		both := t.state(abi.BF16, plain, t.scaled(3), 6, 4000)
+		gate, up := both.Slice(1, 0, 2000), both.Slice(1, 2000, 4000)
+		t.Node(abi.OpSwigluGrad, nil, vals(gate, up), vals(t.in(abi.BF16, plain, t.normal, 6, 2000), gate, up))
 	}}, Case{"swiglu_grad", "without dgate", func(t *Trial) {
 		in := append(vals(t.in(abi.F32, plain, t.normal, 5, 40)), t.gates(abi.F32, plain, 5, 40)...)
 		t.Node(abi.OpSwigluGrad, nil, vals(nil, t.out(abi.F32, plain, 5, 40)), in)
@@ -58,6 +63,6 @@ func swigluGradCase(dtype abi.DType, l, m layout, rows, width int64) Case {
 	}}
 }
 
-func swigluBenchmarks() []Benchmark {
-	return []Benchmark{{Case: swigluCase(abi.F32, plain, plain, benchTokens, benchInner)}, {Case: swigluGradCase(abi.F32, plain, plain, benchTokens, benchInner)}}
+func swigluBenchmarks() []Case {
+	return []Case{swigluCase(abi.F32, plain, plain, benchTokens, benchInner), swigluGradCase(abi.F32, plain, plain, benchTokens, benchInner)}
 }

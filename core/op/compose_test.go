@@ -105,6 +105,7 @@ func (x *trial) lowered(t *testing.T) *op.Graph {
 			require.LessOrEqual(t, len(v.Shape), abi.MaxRank)
 		}
 	}
+	x.sameFLOPs(t, g)
 	return g
 }
 

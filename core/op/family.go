@@ -21,6 +21,8 @@ type Family struct {
 	Compose func(b *Builder, n *Node)
 	// InPlace lists pairs {output, input} that may be the same memory.
 	InPlace [][2]int
+	// FLOPs counts those of a node's matrix products; nil where memory bounds the op.
+	FLOPs func(n *Node) float64
 	// Dear ops are worth keeping when selective recompute drops the rest.
 	Dear bool
 }

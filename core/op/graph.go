@@ -171,7 +171,13 @@ const (
 	Forward Phase = iota
 	Backward
 	Update
+	Recompute // forward once more, for the backward
 )
+
+// String names the phase for people.
+func (p Phase) String() string {
+	return [...]string{"forward", "backward", "update", "recompute"}[p]
+}
 
 // Node is one op call. In and Out hold nil where an optional operand is absent; Out may
 // name states, which the op then reads and changes.

@@ -65,10 +65,33 @@ func (a Linear) Rank() (r int64) {
 // Linear applies projections to one x [T,K]: y [T, sum N], side by side. mask is the
 // adapters' dropout mask or nil.
 func (b *Builder) Linear(a Linear, x, mask *Value) *Value {
-	y := b.Value(a.Projections[0].Weight.Name+".y", Activation, x.Shape[0], a.Width())
+	y := b.linearOutput(a, x)
+	b.linear(a, y, x, mask)
+	return y
+}
+
+// LinearApart is Linear with a node for each projection, which needs less workspace.
+func (b *Builder) LinearApart(a Linear, x, mask *Value) *Value {
+	y, from := b.linearOutput(a, x), int64(0)
+	for _, p := range a.Projections {
+		one := Linear{Compute: a.Compute, KeepScale: a.KeepScale, Projections: []Projection{p}}
+		to := from + one.Width()
+		b.linear(one, y.Slice(1, from, to), x, mask)
+		from = to
+	}
+	return y
+}
+
+func (b *Builder) linearOutput(a Linear, x *Value) *Value {
+	return b.Value(a.Projections[0].Weight.Name+".y", Activation, x.Shape[0], a.Width())
+}
+
+func (b *Builder) linear(a Linear, y, x, mask *Value) {
 	var u *Value
 	if a.Rank() > 0 {
 		u = b.Value("u", Activation, x.Shape[0], a.Rank())
+	} else {
+		mask = nil
 	}
 	in := vals(x, mask)
 	for _, p := range a.Projections {
@@ -77,7 +100,6 @@ func (b *Builder) Linear(a Linear, x, mask *Value) *Value {
 		in = append(in, p.adapterValues()...)
 	}
 	b.Node(abi.OpLinear, a, vals(y, u), in)
-	return y
 }
 
 func (p Projection) adapterValues() []*Value {
@@ -90,8 +112,8 @@ func (p Projection) adapterValues() []*Value {
 func backwardLinear(w *Backprop, n *Node) {
 	a, x, mask := n.Attr.(Linear), n.In[0], n.In[1]
 	dy, u := w.Grad(n.Out[0]), n.Out[1]
+	w.linearGradWeight(a, x, dy) // before dx takes memory: x may have been recomputed for it
 	v := w.linearGradInput(a, x, mask, dy)
-	w.linearGradWeight(a, x, dy)
 	if a.Rank() > 0 {
 		w.linearGradAdapter(a, x, mask, u, v, dy)
 	}

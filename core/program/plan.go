@@ -109,13 +109,9 @@ func mergeInPlace(g *op.Graph, spans []*span) []*span {
 		if n.Op == Cut {
 			continue
 		}
-		for _, pair := range op.MustLookup(n.Op).InPlace {
-			out, in := n.Out[pair[0]], n.In[pair[1]]
-			if out == nil || in == nil || !sameStorage(out, in) {
-				continue
-			}
-			so, si := owner[out.Root], owner[in.Root]
-			if so == nil || si == nil || so == si || so.first != i || si.last != i || uses(n, in.Root) > 1 {
+		for _, r := range replacements(n) {
+			so, si := owner[r.out], owner[r.in]
+			if so == nil || si == nil || so == si || so.first != i || si.last != i {
 				continue
 			}
 			si.last = so.last
@@ -124,7 +120,6 @@ func mergeInPlace(g *op.Graph, spans []*span) []*span {
 				owner[v] = si
 			}
 			gone[so] = true
-			break
 		}
 	}
 	return slices.DeleteFunc(spans, func(s *span) bool { return gone[s] })
@@ -136,8 +131,31 @@ func sameStorage(a, b *op.Value) bool {
 		slices.Equal(a.Shape, b.Shape) && slices.Equal(a.Stride, b.Stride)
 }
 
-func uses(n *op.Node, root *op.Value) (count int) {
-	for _, v := range n.In {
+// replacement is a root that a node may write where it reads another.
+type replacement struct{ out, in *op.Value }
+
+// replacements lists the pairs of roots of which a node's op lets every view be one and
+// the same.
+func replacements(n *op.Node) []replacement {
+	var list []replacement
+	pairs := map[replacement]int{}
+	for _, p := range op.MustLookup(n.Op).InPlace {
+		out, in := n.Out[p[0]], n.In[p[1]]
+		if out == nil || in == nil || !sameStorage(out, in) {
+			continue
+		}
+		r := replacement{out.Root, in.Root}
+		if pairs[r]++; pairs[r] == 1 {
+			list = append(list, r)
+		}
+	}
+	return slices.DeleteFunc(list, func(r replacement) bool {
+		return uses(n.Out, r.out) != pairs[r] || uses(n.In, r.in) != pairs[r]
+	})
+}
+
+func uses(vs []*op.Value, root *op.Value) (count int) {
+	for _, v := range vs {
 		if v != nil && v.Root == root {
 			count++
 		}

@@ -142,6 +142,17 @@ func TestPlanReusesMemory(t *testing.T) {
 }
 
 // What runs at a cut may use the cut's outputs as scratch and read its inputs.
+// TestPlanReplacesHalves writes both gradients of SwiGLU where gate and up lie.
+func TestPlanReplacesHalves(t *testing.T) {
+	b := op.NewBuilder()
+	both, d, dy := b.Fixed("both", abi.F32, 4, 32), b.Fixed("d", abi.F32, 4, 32), b.Fixed("dy", abi.F32, 4, 16)
+	b.FillFloat(both, 1)
+	b.FillFloat(dy, 1)
+	b.Node(abi.OpSwigluGrad, nil, []*op.Value{d.Slice(1, 0, 16), d.Slice(1, 16, 32)}, []*op.Value{dy, both.Slice(1, 0, 16), both.Slice(1, 16, 32)})
+	b.Unary(abi.UnaryNeg, b.Fixed("y", abi.F32, 4, 32), d)
+	require.Equal(t, Bytes(both)+Bytes(dy), PlanMemory(b.Graph, 64).Bytes)
+}
+
 func TestPlanKeepsValuesOverTheCut(t *testing.T) {
 	n := newNetwork(tiny, false)
 	Assign(n.Graph, precision["fp32"])

@@ -33,12 +33,12 @@ func ParsePolicy(name string) (Policy, error) {
 // forward values their block's policy drops. Copies are emitted right before the first
 // backward node that needs them.
 func Recompute(g *op.Graph, policy func(block int) Policy) {
-	r := recomputer{policy: policy, producer: map[*op.Value]*op.Node{}, copies: map[*op.Value]*op.Value{}}
+	r := recomputer{policy: policy, producers: map[*op.Value][]*op.Node{}, emitted: map[*op.Node]bool{}, copies: map[*op.Value]*op.Value{}}
 	for _, n := range g.Nodes {
 		if n.Phase == op.Forward {
 			for _, v := range n.Out {
 				if v != nil && v.Root.Kind == op.Transient {
-					r.producer[v.Root] = n
+					r.producers[v.Root] = append(r.producers[v.Root], n)
 				}
 			}
 		}
@@ -53,10 +53,11 @@ func Recompute(g *op.Graph, policy func(block int) Policy) {
 }
 
 type recomputer struct {
-	policy   func(block int) Policy
-	producer map[*op.Value]*op.Node // forward transients
-	copies   map[*op.Value]*op.Value
-	out      []*op.Node
+	policy    func(block int) Policy
+	producers map[*op.Value][]*op.Node // of forward transients: several write parts of one
+	emitted   map[*op.Node]bool
+	copies    map[*op.Value]*op.Value
+	out       []*op.Node
 }
 
 func (r *recomputer) substitute(in []*op.Value) []*op.Value {
@@ -71,10 +72,11 @@ func (r *recomputer) substitute(in []*op.Value) []*op.Value {
 
 // kept reports whether a forward value survives until the backward pass.
 func (r *recomputer) kept(root *op.Value) bool {
-	n := r.producer[root]
-	if n == nil || n.Block < 0 || root.Keep {
+	producers := r.producers[root]
+	if len(producers) == 0 || producers[0].Block < 0 || root.Keep {
 		return true
 	}
+	n := producers[0]
 	switch r.policy(n.Block) {
 	case KeepAll:
 		return true
@@ -89,17 +91,19 @@ func (r *recomputer) available(root *op.Value) *op.Value {
 	if r.kept(root) {
 		return root
 	}
-	if c := r.copies[root]; c != nil {
-		return c
+	for _, n := range r.producers[root] {
+		if !r.emitted[n] {
+			r.emit(n)
+		}
 	}
-	r.emit(r.producer[root])
 	return r.copies[root]
 }
 
 // emit appends a copy of a forward node whose outputs are fresh values.
 func (r *recomputer) emit(n *op.Node) {
+	r.emitted[n] = true
 	c := *n
-	c.Phase = op.Backward
+	c.Phase = op.Recompute
 	c.In = n.In
 	c.Out = make([]*op.Value, len(n.Out))
 	if n.Op == abi.OpRmsnorm && n.Out[1] != nil && r.kept(n.Out[1].Root) {
@@ -111,8 +115,11 @@ func (r *recomputer) emit(n *op.Node) {
 		if v == nil || n.Op == abi.OpRmsnorm && i == 1 && c.In[1] == nil {
 			continue
 		}
-		fresh := op.NewValue(v.Root.Name+"'", op.Transient, v.Root.Role, v.Root.DType, v.Root.Shape...)
-		r.copies[v.Root] = fresh
+		fresh := r.copies[v.Root]
+		if fresh == nil {
+			fresh = op.NewValue(v.Root.Name+"'", op.Transient, v.Root.Role, v.Root.DType, v.Root.Shape...)
+			r.copies[v.Root] = fresh
+		}
 		c.Out[i] = v.Like(fresh)
 	}
 	r.out = append(r.out, &c)

@@ -25,6 +25,7 @@ type Program struct {
 
 // part is one list of a program, with its plan once it proved useful.
 type part struct {
+	nodes     []*op.Node
 	list      []byte
 	once      bool // never kept as a plan
 	runs      int
@@ -216,7 +217,7 @@ func (s *Session) encode(p *Program, g *op.Graph) error {
 		}
 		s.workspace = max(s.workspace, roundUp(int64(report.WorkspaceBytes), s.align))
 		s.planSizes = append(s.planSizes, int64(report.PlanBytes))
-		p.parts = append(p.parts, &part{list: list, planBytes: int64(report.PlanBytes)})
+		p.parts = append(p.parts, &part{nodes: g.Nodes[from:i], list: list, planBytes: int64(report.PlanBytes)})
 		from = i + 1
 	}
 	return nil

@@ -208,8 +208,8 @@ func (s *Session) submit(sub plugin.Submit) error {
 		sub.Waits = []plugin.Point{{Timeline: s.timeline, Value: s.clock}}
 	}
 	sub.Signals = []plugin.Point{{Timeline: s.timeline, Value: s.clock + 1}}
-	if s.scratch != nil {
-		sub.Workspace = plugin.Binding{Buffer: s.scratch, Bytes: uint64(s.workspace)}
+	if sub.Workspace.Buffer == nil {
+		sub.Workspace = s.workspaceBinding()
 	}
 	if err := s.queue.Submit(sub); err != nil {
 		return err

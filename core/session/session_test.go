@@ -15,8 +15,8 @@ import (
 	"trainer/core/program"
 )
 
-// openSession opens the built backend, with a params block of one f32.
-func openSession(t *testing.T) *Session {
+// openDevice opens the built backend.
+func openDevice(t *testing.T) *plugin.Device {
 	t.Helper()
 	path := os.Getenv("TRAINER_BACKEND")
 	if path == "" {
@@ -29,7 +29,13 @@ func openSession(t *testing.T) *Session {
 	require.NoError(t, err)
 	device, err := backend.OpenDevice(0, plugin.DeviceOptions{})
 	require.NoError(t, err)
-	s, err := Open(device, 4)
+	return device
+}
+
+// openSession is a session on it, with a params block of one f32.
+func openSession(t *testing.T) *Session {
+	t.Helper()
+	s, err := Open(openDevice(t), 4)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s

@@ -126,6 +126,32 @@ func TestPrepareOutputRefusesWhatIsNoFolder(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestFolderAppearsWhole(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	for _, text := range []string{"old", "new"} {
+		f, err := CreateFolder(path)
+		require.NoError(t, err)
+		require.NoError(t, WriteFile(filepath.Join(f.Temp(), "x"), []byte(text)))
+		require.Len(t, names(t, dir), map[string]int{"old": 1, "new": 2}[text], "not there yet")
+		require.NoError(t, f.Commit())
+		f.Abort()
+		require.Equal(t, []string{"a"}, names(t, dir))
+		require.Equal(t, text, content(t, filepath.Join(path, "x")))
+	}
+	f, err := CreateFolder(path)
+	require.NoError(t, err)
+	f.Abort()
+	require.Equal(t, []string{"a"}, names(t, dir))
+	require.NoError(t, RemoveFolder(path))
+	require.Empty(t, names(t, dir))
+
+	_, err = CreateFolder(path)
+	require.NoError(t, err)
+	require.NoError(t, PrepareOutput(dir, false), "a folder that a kill left does not count")
+	require.Empty(t, names(t, dir))
+}
+
 func TestAFullDiskKeepsTheOldFile(t *testing.T) {
 	dir := smalldisk.Mount(t, "64k")
 	path := filepath.Join(dir, "a")

@@ -28,13 +28,18 @@ type File struct {
 // leftover matches temporary names, so that a later run can sweep what a kill left.
 var leftover = regexp.MustCompile(`^\..+\.tmp-[0-9a-f]{16}$`)
 
+// temporary is a name beside path that nobody else uses.
+func temporary(path string) string {
+	var nonce [8]byte
+	_, _ = rand.Read(nonce[:]) // never fails
+	dir, name := filepath.Split(filepath.Clean(path))
+	return filepath.Join(dir, "."+name+".tmp-"+hex.EncodeToString(nonce[:]))
+}
+
 // Create opens a temporary file in the folder of path, which must exist. Its permissions
 // are what the umask leaves of 0666.
 func Create(path string) (*File, error) {
-	var nonce [8]byte
-	_, _ = rand.Read(nonce[:]) // never fails
-	dir, name := filepath.Split(path)
-	temp := filepath.Join(dir, "."+name+".tmp-"+hex.EncodeToString(nonce[:]))
+	temp := temporary(path)
 	f, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, Error(path, err)

@@ -12,8 +12,8 @@ import (
 
 // PrepareOutput makes an output folder and tries that files can be made in it, so that a
 // run fails now and not after hours. A folder that holds anything is refused unless
-// overwrite is set; its files stay and are replaced one by one. Temporary files that a
-// killed run left do not count and are swept. A link is refused, since somebody else may
+// overwrite is set; its files stay and are replaced one by one. Temporary files and folders
+// that a killed run left do not count and are swept. A link is refused, since somebody else may
 // have laid it. Errors are *fault.Error: Usage, or Disk where the file system refuses.
 func PrepareOutput(dir string, overwrite bool) error {
 	dir = filepath.Clean(dir) // a trailing slash would follow a link
@@ -50,7 +50,7 @@ func sweep(dir string, overwrite bool) error {
 	var old []string
 	others := 0
 	for _, e := range entries {
-		if e.Type().IsRegular() && leftover.MatchString(e.Name()) {
+		if (e.Type().IsRegular() || e.IsDir()) && leftover.MatchString(e.Name()) {
 			old = append(old, filepath.Join(dir, e.Name()))
 		} else {
 			others++
@@ -60,7 +60,7 @@ func sweep(dir string, overwrite bool) error {
 		return usage(dir, fmt.Sprintf("%d entries", others), "an empty folder", "choose another --output_dir, or write over it with --overwrite_output_dir")
 	}
 	for _, path := range old {
-		if err := os.Remove(path); err != nil {
+		if err := os.RemoveAll(path); err != nil {
 			return Error(path, err)
 		}
 	}

@@ -57,9 +57,7 @@ static void device_release(struct object *object) {
   struct device *device = (struct device *)object;
   pool_destroy(device->pool);
   pool_destroy(device->inline_pool);
-  pthread_mutex_destroy(&device->memory_lock);
-  pthread_mutex_destroy(&device->timeline_lock);
-  pthread_cond_destroy(&device->timeline_moved);
+  timelines_destroy(&device->timelines);
   free(device);
 }
 
@@ -68,10 +66,8 @@ static struct device *device_create(enum isa isa, uint32_t threads, uint64_t mem
   if (!device) return NULL;
   object_init(&device->object, OBJECT_DEVICE, NULL, device_release);
   device->isa = isa;
-  device->memory_limit = memory_limit ? memory_limit : UINT64_MAX;
-  pthread_mutex_init(&device->memory_lock, NULL);
-  pthread_mutex_init(&device->timeline_lock, NULL);
-  host_cond_init(&device->timeline_moved);
+  meter_init(&device->meter, memory_limit);
+  timelines_init(&device->timelines);
   device->pool = pool_create(threads);
   device->inline_pool = pool_create(1);
   if (device->pool && device->inline_pool) return device;
@@ -104,17 +100,14 @@ struct device *device_get(uint64_t handle, trainer_error *error) {
   return device;
 }
 
+struct timelines *device_timelines(struct device *device) { return &device->timelines; }
+
 /* Ends everything the device still owns, then the device. */
 static void device_end(struct device *device) {
   struct object *object;
   while ((object = handle_take_any(device))) {
     if (object->kind == OBJECT_QUEUE) queue_stop((struct queue *)object);
-    if (object->kind == OBJECT_TIMELINE) {
-      pthread_mutex_lock(&device->timeline_lock);
-      ((struct timeline *)object)->destroyed = 1;
-      pthread_cond_broadcast(&device->timeline_moved);
-      pthread_mutex_unlock(&device->timeline_lock);
-    }
+    if (object->kind == OBJECT_TIMELINE) timeline_end(&device->timelines, (struct timeline *)object);
     object_release(object);
   }
   object_release(&device->object);
@@ -138,10 +131,7 @@ int32_t cpu_device_stats(uint64_t handle, trainer_device_stats *stats, trainer_e
   struct device *device = device_get(handle, error);
   if (!device) return TRAINER_STALE;
   trainer_device_stats own = {0};
-  pthread_mutex_lock(&device->memory_lock);
-  own.memory_used = device->memory_used;
-  own.memory_peak = device->memory_peak;
-  pthread_mutex_unlock(&device->memory_lock);
+  meter_read(&device->meter, &own.memory_used, &own.memory_peak);
   object_release(&device->object);
   TRAINER_WRITE(stats, own);
   return TRAINER_OK;

@@ -1,9 +1,7 @@
-/* host.c - what the machine is: processor, memory, clock. */
-#include <errno.h>
+/* host.c - what the machine is: processor and memory. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #if defined(__linux__)
@@ -146,35 +144,4 @@ int host_choose_isa(enum isa *isa) {
     return 1;
   }
   return 0;
-}
-
-uint64_t host_now(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-void host_cond_init(pthread_cond_t *condition) {
-#if defined(__APPLE__)
-  pthread_cond_init(condition, NULL);
-#else
-  pthread_condattr_t attributes;
-  pthread_condattr_init(&attributes);
-  pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-  pthread_cond_init(condition, &attributes);
-  pthread_condattr_destroy(&attributes);
-#endif
-}
-
-int host_cond_wait_until(pthread_cond_t *condition, pthread_mutex_t *lock, uint64_t deadline) {
-#if defined(__APPLE__)
-  uint64_t now = host_now();
-  if (now >= deadline) return ETIMEDOUT;
-  uint64_t left = deadline - now;
-  struct timespec wait = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
-  return pthread_cond_timedwait_relative_np(condition, lock, &wait);
-#else
-  struct timespec until = {(time_t)(deadline / 1000000000u), (long)(deadline % 1000000000u)};
-  return pthread_cond_timedwait(condition, lock, &until);
-#endif
 }

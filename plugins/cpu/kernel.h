@@ -12,21 +12,10 @@
 #include <stdint.h>
 
 #include "../../core/abi/trainer_backend.h"
+#include "../../native/view.h"
 
 /* Instruction sets, chosen at device_open; TRAINER_CPU_ISA = scalar|avx2|avx512|avx512bf16|neon lowers it. */
 enum isa { ISA_SCALAR = 0, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_NEON };
-
-/* An operand with its address resolved. data is NULL where the operand is absent (and
- * while a list is only checked). stride is in elements. */
-struct view {
-  void *data;
-  uint32_t dtype;
-  uint32_t rank;
-  int64_t shape[TRAINER_MAX_RANK];
-  int64_t stride[TRAINER_MAX_RANK];
-  int64_t count; /* elements: product of shape; 0 where absent */
-  int present;
-};
 
 struct pool; /* the device's threads */
 

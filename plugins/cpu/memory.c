@@ -6,38 +6,21 @@
 
 #define HUGE_PAGE ((uint64_t)2 << 20)
 
-int memory_count(struct device *device, uint64_t bytes) {
-  pthread_mutex_lock(&device->memory_lock);
-  int fits = bytes <= device->memory_limit && device->memory_used <= device->memory_limit - bytes;
-  if (fits) {
-    device->memory_used += bytes;
-    if (device->memory_used > device->memory_peak) device->memory_peak = device->memory_used;
-  }
-  pthread_mutex_unlock(&device->memory_lock);
-  return fits;
-}
-
-void memory_uncount(struct device *device, uint64_t bytes) {
-  pthread_mutex_lock(&device->memory_lock);
-  device->memory_used -= bytes;
-  pthread_mutex_unlock(&device->memory_lock);
-}
-
 static void buffer_release(struct object *object) {
   struct buffer *buffer = (struct buffer *)object;
   munmap(buffer->base, buffer->bytes);
-  memory_uncount(object->device, buffer->bytes);
+  meter_remove(&object->device->meter, buffer->bytes);
   free(buffer);
 }
 
 /* A referenced buffer, or NULL: then nothing has changed. */
 static struct buffer *buffer_create(struct device *device, uint64_t bytes) {
-  if (!memory_count(device, bytes)) return NULL;
+  if (!meter_add(&device->meter, bytes)) return NULL;
   struct buffer *buffer = calloc(1, sizeof *buffer);
   void *base = buffer ? mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
   if (base == MAP_FAILED) {
     free(buffer);
-    memory_uncount(device, bytes);
+    meter_cancel(&device->meter, bytes);
     return NULL;
   }
 #if defined(MADV_HUGEPAGE)
@@ -46,6 +29,7 @@ static struct buffer *buffer_create(struct device *device, uint64_t bytes) {
 #endif
   buffer->base = base;
   buffer->bytes = bytes;
+  buffer->host = 1;
   object_init(&buffer->object, OBJECT_BUFFER, device, buffer_release);
   return buffer;
 }
@@ -60,7 +44,7 @@ static int32_t buffer_alloc(struct device *device, const trainer_buffer_desc *de
   if (!handle) {
     if (buffer) object_release(&buffer->object);
     return trainer_fail(error, TRAINER_OOM, "no room for a buffer of %llu bytes below the limit of %llu",
-                        (unsigned long long)desc->bytes, (unsigned long long)(device->memory_limit < total ? device->memory_limit : total));
+                        (unsigned long long)desc->bytes, (unsigned long long)(device->meter.limit < total ? device->meter.limit : total));
   }
   trainer_buffer own = {.handle = handle};
   if (desc->memory == TRAINER_MEMORY_STAGING) own.host_pointer = buffer->base;

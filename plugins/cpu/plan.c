@@ -6,7 +6,7 @@ static int32_t plan_create(struct device *device, const trainer_plan_desc *desc,
   int32_t status = program_create(device, desc->list, &program, NULL, error);
   if (status) return status;
   status = program_bind(program, desc->bindings, desc->binding_count, &desc->workspace, error);
-  if (!status && !memory_count(device, program->bytes)) {
+  if (!status && !meter_add(&device->meter, program->bytes)) {
     status = trainer_fail(error, TRAINER_OOM, "no room for a plan of %llu bytes", (unsigned long long)program->bytes);
   } else if (!status) {
     program->counted = program->bytes;

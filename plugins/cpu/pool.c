@@ -9,9 +9,11 @@
 #include "pool.h"
 
 #include <fenv.h>
-#include <signal.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+
+#include "../../native/thread.h"
 
 #define CLOSED 0xFFFFFFFFull
 #define TASKS_PER_RUN ((int64_t)1 << 30)
@@ -107,15 +109,6 @@ static void *worker_main(void *arg) {
     take_tasks(pool, self->index);
   }
   return NULL;
-}
-
-int thread_start(pthread_t *thread, void *(*body)(void *), void *arg) {
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  int rc = pthread_create(thread, NULL, body, arg);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  return rc;
 }
 
 struct pool *pool_create(uint32_t threads) {

@@ -2,8 +2,6 @@
 #ifndef TRAINER_CPU_POOL_H
 #define TRAINER_CPU_POOL_H
 
-#include <pthread.h>
-
 #include "kernel.h"
 
 /* Starts a pool of `threads` threads, of which the caller of pool_run is one: 1 starts
@@ -12,9 +10,5 @@ struct pool *pool_create(uint32_t threads);
 
 /* Ends the threads; no run may be in progress. NULL is allowed. */
 void pool_destroy(struct pool *pool);
-
-/* pthread_create of a thread that blocks all signals, so that the host's handlers
- * never run on it. Returns 0 or an errno. */
-int thread_start(pthread_t *thread, void *(*body)(void *), void *arg);
 
 #endif

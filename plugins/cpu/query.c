@@ -25,27 +25,14 @@ static uint32_t level_of(const trainer_op_query *query, enum isa isa) {
   return stored(query->dtype) && float_or_unasked(query->weight_dtype) ? TRAINER_LEVEL_OK : TRAINER_LEVEL_NONE;
 }
 
-/* Elements of the two arrays lie struct_size of their first one apart. */
+static trainer_op_answer answer(const trainer_op_query *query, const void *device) {
+  return (trainer_op_answer){.level = level_of(query, ((const struct device *)device)->isa), .deterministic = 1};
+}
+
 int32_t cpu_query_ops(uint64_t handle, const trainer_op_query *queries, uint32_t count, trainer_op_answer *answers, trainer_error *error) {
-  uint32_t asked = trainer_struct_size(queries), answered = trainer_struct_size(answers);
-  if (count == 0) return TRAINER_OK;
-  if (asked < 2 * sizeof(uint32_t) || answered < 2 * sizeof(uint32_t))
-    return trainer_fail(error, TRAINER_INVALID, "the queries or the answers are missing or too small");
   struct device *device = device_get(handle, error);
   if (!device) return TRAINER_STALE;
-  int32_t status = TRAINER_OK;
-  for (uint32_t i = 0; i < count && status == TRAINER_OK; i++) {
-    trainer_op_query query;
-    const char *at = (const char *)queries + (size_t)i * asked;
-    char *to = (char *)answers + (size_t)i * answered;
-    if (trainer_struct_size(at) != asked || trainer_struct_size(to) != answered) {
-      status = trainer_fail(error, TRAINER_INVALID, "query or answer %u has another struct_size than the first", (unsigned)i);
-      break;
-    }
-    TRAINER_READ(query, at);
-    trainer_op_answer answer = {.level = level_of(&query, device->isa), .deterministic = 1};
-    TRAINER_WRITE(to, answer);
-  }
+  int32_t status = trainer_answer_ops(queries, count, answers, answer, device, error);
   object_release(&device->object);
   return status;
 }

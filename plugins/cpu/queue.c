@@ -32,51 +32,33 @@ struct queue {
   struct job ring[RING];
 };
 
-struct failure {
-  int32_t status;
-  uint64_t serial;
-  uint32_t record;
-};
-
 /* ---- the queue's thread ---- */
 
 /* Waits until every timeline is where the job wants it, or one cannot get there. */
 static struct failure wait_points(struct queue *queue, const struct job *job) {
-  struct device *device = queue->object.device;
-  struct failure failure = {TRAINER_OK, job->program->serial, TRAINER_NO_RECORD};
-  pthread_mutex_lock(&device->timeline_lock);
+  struct timelines *timelines = &queue->object.device->timelines;
+  struct failure failure = {.record = TRAINER_NO_RECORD, .serial = job->program->list.serial};
+  pthread_mutex_lock(&timelines->lock);
   for (uint32_t i = 0; i < job->wait_count && !failure.status;) {
     const struct timeline *timeline = job->points[i].timeline;
     if (timeline->value >= job->points[i].value) {
       i++;
-    } else if (timeline->status) {
-      failure = (struct failure){timeline->status, timeline->list_serial, timeline->record_index};
+    } else if (timeline->failure.status) {
+      failure = timeline->failure;
     } else if (timeline->destroyed || atomic_load(&queue->stopping)) {
       failure.status = TRAINER_STALE;
     } else {
-      pthread_cond_wait(&device->timeline_moved, &device->timeline_lock);
+      pthread_cond_wait(&timelines->moved, &timelines->lock);
     }
   }
-  pthread_mutex_unlock(&device->timeline_lock);
+  pthread_mutex_unlock(&timelines->lock);
   return failure;
 }
 
 /* Moves or fails the signalled timelines and drops what the job refers to. */
-static void finish(struct queue *queue, struct job *job, struct failure failure) {
-  struct device *device = queue->object.device;
-  pthread_mutex_lock(&device->timeline_lock);
-  for (uint32_t i = 0; i < job->signal_count; i++) {
-    const struct point *point = &job->points[job->wait_count + i];
-    struct timeline *timeline = point->timeline;
-    if (!failure.status && timeline->value < point->value) timeline->value = point->value;
-    if (!failure.status || timeline->status) continue;
-    timeline->status = failure.status;
-    timeline->list_serial = failure.serial;
-    timeline->record_index = failure.record;
-  }
-  pthread_cond_broadcast(&device->timeline_moved);
-  pthread_mutex_unlock(&device->timeline_lock);
-  for (uint32_t i = 0; i < job->wait_count + job->signal_count; i++) object_release(&job->points[i].timeline->object);
+static void finish(struct queue *queue, struct job *job, const struct failure *failure) {
+  points_settle(&queue->object.device->timelines, job->points + job->wait_count, job->signal_count, failure);
+  points_drop(job->points, job->wait_count + job->signal_count);
   object_release(&job->program->object);
 }
 
@@ -89,10 +71,10 @@ static void *queue_main(void *arg) {
     if (queue->head == queue->tail) break;
     struct job *job = &queue->ring[queue->head % RING];
     pthread_mutex_unlock(&queue->lock);
-    struct failure failure = {TRAINER_STALE, job->program->serial, TRAINER_NO_RECORD};
+    struct failure failure = {.status = TRAINER_STALE, .record = TRAINER_NO_RECORD, .serial = job->program->list.serial};
     if (!atomic_load(&queue->stopping)) failure = wait_points(queue, job);
     if (!failure.status) program_run(job->program, job->params, queue->pool);
-    finish(queue, job, failure);
+    finish(queue, job, &failure);
     pthread_mutex_lock(&queue->lock);
     queue->head++;
   }
@@ -165,9 +147,9 @@ void queue_stop(struct queue *queue) {
   atomic_store(&queue->stopping, 1);
   pthread_cond_broadcast(&queue->changed);
   pthread_mutex_unlock(&queue->lock);
-  pthread_mutex_lock(&device->timeline_lock);
-  pthread_cond_broadcast(&device->timeline_moved);
-  pthread_mutex_unlock(&device->timeline_lock);
+  pthread_mutex_lock(&device->timelines.lock);
+  pthread_cond_broadcast(&device->timelines.moved);
+  pthread_mutex_unlock(&device->timelines.lock);
   pthread_join(queue->thread, NULL);
 }
 
@@ -185,30 +167,6 @@ int32_t cpu_queue_destroy(uint64_t handle, uint64_t queue, trainer_error *error)
 
 /* ---- submit ---- */
 
-/* References the timelines of n points; how many it found. */
-static uint32_t take_points(struct device *device, struct point *points, const trainer_timeline_point *given, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) {
-    struct object *timeline = handle_get(given[i].timeline, OBJECT_TIMELINE, device);
-    if (!timeline) return i;
-    points[i] = (struct point){(struct timeline *)timeline, given[i].value};
-  }
-  return n;
-}
-
-static void drop_points(const struct point *points, uint32_t n) {
-  for (uint32_t i = 0; i < n; i++) object_release(&points[i].timeline->object);
-}
-
-/* Promises the signals' values; 0 when one is not higher than what was promised before. */
-static int promise(struct device *device, const struct point *signals, uint32_t n) {
-  int ok = 1;
-  pthread_mutex_lock(&device->timeline_lock);
-  for (uint32_t i = 0; i < n; i++) ok = ok && signals[i].value > signals[i].timeline->promised;
-  for (uint32_t i = 0; ok && i < n; i++) signals[i].timeline->promised = signals[i].value;
-  pthread_mutex_unlock(&device->timeline_lock);
-  return ok;
-}
-
 /* Fills the next place of the ring; with the queue's lock held. Takes over the caller's
  * reference to the program when it succeeds. */
 static int32_t enqueue(struct queue *queue, const trainer_submit *submit, struct program *program, trainer_error *error) {
@@ -218,14 +176,14 @@ static int32_t enqueue(struct queue *queue, const trainer_submit *submit, struct
   if (atomic_load(&queue->stopping)) return trainer_fail(error, TRAINER_STALE, "the queue is not alive");
   if (queue->tail - queue->head == RING) return trainer_fail(error, TRAINER_BUSY, "the queue holds %u jobs", RING);
   if (!job_reserve(job, waits + signals, submit->params_bytes)) return trainer_fail(error, TRAINER_OOM, "no memory for the job");
-  uint32_t found = take_points(device, job->points, submit->waits, waits);
-  if (found == waits) found += take_points(device, job->points + waits, submit->signals, signals);
+  uint32_t found = points_take(device, job->points, submit->waits, waits);
+  if (found == waits) found += points_take(device, job->points + waits, submit->signals, signals);
   int32_t status = TRAINER_OK;
   if (found != waits + signals) status = trainer_fail(error, TRAINER_STALE, "a timeline of the submit is not alive");
-  else if (!promise(device, job->points + waits, signals))
+  else if (!points_promise(&device->timelines, job->points + waits, signals))
     status = trainer_fail(error, TRAINER_INVALID, "a signal's value is not higher than what its timeline has or was promised");
   if (status) {
-    drop_points(job->points, found);
+    points_drop(job->points, found);
     return status;
   }
   if (submit->params_bytes) memcpy(job->params, submit->params, submit->params_bytes);
@@ -254,9 +212,9 @@ static int32_t submit_to(struct device *device, struct queue *queue, const train
   struct program *program = NULL;
   int32_t status = submitted_program(device, submit, &program, error);
   if (status) return status;
-  if (submit->params_bytes != program->params_bytes || (submit->params_bytes && !submit->params)) {
+  if (submit->params_bytes != program->list.params_bytes || (submit->params_bytes && !submit->params)) {
     status = trainer_fail(error, TRAINER_INVALID, "the list wants %llu bytes of params, %llu are given",
-                          (unsigned long long)program->params_bytes, (unsigned long long)submit->params_bytes);
+                          (unsigned long long)program->list.params_bytes, (unsigned long long)submit->params_bytes);
   } else {
     pthread_mutex_lock(&queue->lock);
     status = enqueue(queue, submit, program, error);

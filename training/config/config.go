@@ -47,7 +47,7 @@ type Config struct {
 	// Precision and memory.
 	Precision                string // auto or the name of a mode
 	UseGradientCheckpointing string // auto, true or false
-	Recompute                string // auto, none, selective, block or block:LAYERS
+	Recompute                string // auto, none, selective, block, block:LAYERS or lean
 	MemoryLimit              Bytes  // of the device; 0 = what it has
 	HostMemoryLimit          Bytes  // of the host; 0 = what it has
 
@@ -69,8 +69,13 @@ type Config struct {
 	OutputDir          string
 	OverwriteOutputDir bool
 	SaveModel          bool
+	SaveSteps          int     // optimizer steps between checkpoints; 0 = not counted
+	SaveMinutes        float64 // minutes between checkpoints; 0 = not counted
+	SaveTotalLimit     int     // checkpoints kept; 0 = all
+	Resume             string  // never, auto or a checkpoint's folder
 	LogEveryNSteps     int
 	LogTo              string // tqdm or stdout
+	LogTelemetry       bool   // power, temperature and clocks of the device in metrics.jsonl
 
 	// The Hugging Face name of the scheduler has another default of CosineMinLRRatio.
 	schedulerByAlias bool

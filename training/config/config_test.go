@@ -102,7 +102,7 @@ func TestRefused(t *testing.T) {
 		{[]string{"apply_gradient_clipping", "false", "grad_norm", "1"}, "--apply_gradient_clipping: found false with --grad_norm, expected one of them alone: --grad_norm turns clipping on"},
 		{[]string{"lora_target_modules", "q_prj"}, `--lora_target_modules: found "q_prj", expected all, default, all_linear or names out of k_proj, q_proj, v_proj, up_proj, down_proj, gate_proj, o_proj, qkv_proj, gate_up_proj; did you mean q_proj?`},
 		{[]string{"lora_target_modules", "q_proj,q_proj"}, "--lora_target_modules: found q_proj twice, expected every name once"},
-		{[]string{"recompute", "block:0"}, `--recompute: found "block:0", expected auto, none, selective, block or block:N with the number of layers`},
+		{[]string{"recompute", "block:0"}, `--recompute: found "block:0", expected auto, none, selective, block, block:N with the number of layers, or lean`},
 		{[]string{"recompute", "block", "use_gradient_checkpointing", "false"}, "--use_gradient_checkpointing: found false with --recompute block, expected one of them alone"},
 		{[]string{"init_adapter", "x", "train_type", "full"}, "--init_adapter: found it with --train_type full, expected a train type with adapters: lora or qlora"},
 		{[]string{"eval_steps", "5"}, "--eval_steps: found it without --eval_dataset, expected the records to evaluate on"},

@@ -207,10 +207,10 @@ func (c *Config) checkTargets() error {
 }
 
 func (c *Config) checkRecompute() error {
-	if !slices.Contains([]string{"auto", "none", "selective", "block"}, c.Recompute) {
+	if !slices.Contains([]string{"auto", "none", "selective", "block", "lean"}, c.Recompute) {
 		layers, isBlocks := strings.CutPrefix(c.Recompute, recomputeBlocks)
 		if n, err := strconv.Atoi(layers); !isBlocks || err != nil || n < 1 || n > manyCount {
-			return usage("recompute", fmt.Sprintf("%.80q", c.Recompute), "auto, none, selective, block or block:N with the number of layers")
+			return usage("recompute", fmt.Sprintf("%.80q", c.Recompute), "auto, none, selective, block, block:N with the number of layers, or lean")
 		}
 	}
 	switch {

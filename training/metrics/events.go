@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"math"
 	"time"
+
+	"trainer/core/telemetry"
 )
 
 // Number is a measured value. In JSON it is null where it is not finite.
@@ -27,7 +29,7 @@ func (n *Number) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*float64)(n))
 }
 
-// Header begins every line. Event and Time are the Writer's to set.
+// Header begins every line. Event is the Writer's to set, and Time where it is zero.
 type Header struct {
 	Event string    `json:"event"` // start, step, eval or end
 	Time  time.Time `json:"time"`  // UTC, RFC 3339
@@ -60,6 +62,8 @@ type Step struct {
 	Seconds         Number `json:"seconds"`           // wall time of the step
 	TokensPerSecond Number `json:"tokens_per_second"` // Tokens / Seconds
 	MemoryBytes     int64  `json:"memory_bytes"`      // obtained from the backend now
+	// Telemetry is what the device measures of itself behind the step, where it is asked for.
+	Telemetry *telemetry.Reading `json:"telemetry,omitempty"`
 	// Steps so far whose gradient was not finite, which changed nothing, and the factor on
 	// the loss of the next step where losses are scaled.
 	SkippedSteps int    `json:"skipped_steps,omitempty"`
@@ -75,9 +79,19 @@ type Eval struct {
 	Seconds        Number `json:"seconds"`
 }
 
-// End closes a run that finished.
+// Event is a line between the first and the last; one field is set.
+type Event struct {
+	Step *Step `codec:"step,omitempty"`
+	Eval *Eval `codec:"eval,omitempty"`
+}
+
+// Now is the time of an event.
+func Now() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }
+
+// End closes a run that did not break.
 type End struct {
 	Header
+	Finished           bool   `json:"finished"` // every step was done; else the run was interrupted
 	Steps              int    `json:"steps"`
 	SkippedSteps       int    `json:"skipped_steps,omitempty"` // those of Steps that changed nothing
 	Loss               Number `json:"loss"`                    // of the last step

@@ -60,7 +60,7 @@ func TestWriter(t *testing.T) {
 	assert.Equal(t, "backend composed_ops device event model native_ops parameters rank time trainable_parameters", keys(lines[0]))
 	assert.Equal(t, "epoch event grad_norm labelled_tokens learning_rate loss memory_bytes padded_tokens rank seconds step time tokens tokens_per_second", keys(lines[1]))
 	assert.Equal(t, "event labelled_tokens loss rank seconds step time", keys(lines[2]))
-	assert.Equal(t, "event loss memory_peak_bytes memory_planned_bytes rank seconds steps time tokens_per_second", keys(lines[3]))
+	assert.Equal(t, "event finished loss memory_peak_bytes memory_planned_bytes rank seconds steps time tokens_per_second", keys(lines[3]))
 	for i, event := range []string{"start", "step", "eval", "end"} {
 		assert.Equal(t, event, lines[i]["event"])
 		at, err := time.Parse(time.RFC3339, lines[i]["time"].(string))
@@ -73,6 +73,29 @@ func TestWriter(t *testing.T) {
 	assert.Equal(t, 2e-4, lines[1]["learning_rate"])
 	assert.Equal(t, 4.25, lines[2]["loss"])
 	assert.Nil(t, lines[3]["loss"])
+}
+
+func TestEndReadsBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "metrics.jsonl")
+	_, ok := ReadEnd(path)
+	assert.False(t, ok, "there is no file")
+	w, err := NewWriter(path)
+	require.NoError(t, err)
+	for range 1000 {
+		require.NoError(t, w.Step(Step{}))
+	}
+	_, ok = ReadEnd(path)
+	assert.False(t, ok, "the run goes on")
+	require.NoError(t, w.End(End{Finished: true, Steps: 1000, Loss: Number(math.NaN())}))
+	require.NoError(t, w.Close())
+	end, ok := ReadEnd(path)
+	require.True(t, ok)
+	assert.Equal(t, []any{"end", true, 1000, true}, []any{end.Event, end.Finished, end.Steps, math.IsNaN(float64(end.Loss))})
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, text[:len(text)-2], 0o600))
+	_, ok = ReadEnd(path)
+	assert.False(t, ok, "the line is not whole")
 }
 
 func TestNumberReadsBack(t *testing.T) {

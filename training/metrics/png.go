@@ -1,10 +1,9 @@
 package metrics
 
 import (
+	"bytes"
 	"image/color"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 
 	"gonum.org/v1/plot"
@@ -14,6 +13,8 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 	"gonum.org/v1/plot/vg/vgimg"
+
+	"trainer/files/atomicfile"
 )
 
 // Colours that people with any kind of colour vision tell apart (Okabe, Ito 2008).
@@ -46,34 +47,11 @@ func (h *History) WritePNG(path, title string) error {
 	}
 	canvas := vgimg.NewWith(vgimg.UseWH(pngWidth, pngHeight), vgimg.UseDPI(pngDPI))
 	p.Draw(draw.Crop(draw.New(canvas), 10, -16, 8, -10))
-	if err := replaceFile(path, vgimg.PngCanvas{Canvas: canvas}); err != nil {
-		return diskFault(path, err)
-	}
-	return nil
-}
-
-// replaceFile writes beside path and renames, so that path is never half a file.
-func replaceFile(path string, content vgimg.PngCanvas) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".loss-*.png")
-	if err != nil {
+	var file bytes.Buffer
+	if _, err := (vgimg.PngCanvas{Canvas: canvas}).WriteTo(&file); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = content.WriteTo(f); err != nil {
-		f.Close()
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	if err = os.Chmod(f.Name(), 0o644); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return atomicfile.WriteFile(path, file.Bytes())
 }
 
 func (h *History) plot(title string) (*plot.Plot, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"time"
 
 	"trainer/fault"
 )
@@ -44,7 +43,9 @@ func (w *Writer) End(e End) error { return w.write(&e, &e.Header, "end") }
 func (w *Writer) write(event any, h *Header, name string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	h.Event, h.Time = name, time.Now().UTC().Truncate(time.Millisecond)
+	if h.Event = name; h.Time.IsZero() {
+		h.Time = Now()
+	}
 	line, err := json.Marshal(event)
 	if err != nil {
 		return err

@@ -82,7 +82,7 @@ static void spoil(const trainer_submit *submit) {
   if (fault("value")) at[256 + 3] ^= 1;
   if (fault("nan")) memset(at + 256, 0xFF, 4);
   if (fault("outside")) at[255] ^= 1;
-  if (fault("input")) bytes_of(&submit->bindings[0])[256] ^= 1;
+  if (fault("input") && !submit->plan) bytes_of(&submit->bindings[0])[256] ^= 1;
   if (fault("unstable")) at[256] ^= (unsigned char)(calls++ & 1);
   if (fault("plan") && submit->plan) at[256] ^= 1;
 }
@@ -107,7 +107,7 @@ static int32_t submit(uint64_t device, uint64_t queue, const trainer_submit *giv
     snprintf(error->text, sizeof error->text, "not one allocation for a list: they are not counted");
     return TRAINER_INTERNAL;
   }
-  spoil(given->plan ? &own : given);
+  spoil(given);
   return status;
 }
 

@@ -7,7 +7,7 @@
 #include "gemm_weight.h"
 #include "rowmath.h"
 
-#define CHUNK_BYTES ((int64_t)32 << 20) /* of logits; fewer rows would spend the time packing the weight */
+#define CHUNK_BYTES ((int64_t)64 << 20) /* of logits; fewer rows would spend the time packing the weight */
 #define CHUNK_ROWS 336
 #define CHUNK_MULTIPLE 84 /* whole register tiles of every instruction set */
 #define CHUNK_ELEMENTS_MOST ((int64_t)1 << 40) /* whatever the attribute asks for */

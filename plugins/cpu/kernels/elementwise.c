@@ -9,8 +9,6 @@
 
 static int is_i32(const struct view *view) { return is_dtype(view, TRAINER_I32); }
 
-static int is_stored(const struct view *view) { return is_float(view) || is_i32(view) || is_dtype(view, TRAINER_U8); }
-
 /* Writes 0 or 1 per element of x in dst's dtype. */
 static void store_flags(const float *x, const struct view *dst, int64_t offset, int64_t step, int64_t n) {
   if (dst->dtype == TRAINER_I32) {

@@ -1,8 +1,9 @@
 /* handle.c - handles: (generation << 32 | slot + 1), so that a handle is never 0 and a
  * reused slot does not answer to an old one. */
-#include <stdlib.h>
+#include "handle.h"
 
-#include "backend.h"
+#include <pthread.h>
+#include <stdlib.h>
 
 struct slot {
   struct object *object;
@@ -18,7 +19,7 @@ void object_init(struct object *object, enum object_kind kind, struct device *de
   atomic_store(&object->references, 1);
   object->device = device;
   object->release = release;
-  if (device) object_retain(&device->object);
+  if (device) object_retain((struct object *)device);
 }
 
 void object_retain(struct object *object) { atomic_fetch_add(&object->references, 1); }
@@ -27,7 +28,7 @@ void object_release(struct object *object) {
   if (!object || atomic_fetch_sub(&object->references, 1) != 1) return;
   struct device *device = object->device;
   object->release(object);
-  if (device) object_release(&device->object);
+  object_release((struct object *)device);
 }
 
 /* The index of a free slot, or -1. Called with the lock held. */

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"path/filepath"
+	"time"
+
+	"trainer/files/atomicfile"
+	"trainer/training"
+	"trainer/training/checkpoint"
+	"trainer/training/config"
+)
+
+// goOn has a loop begin where the job's checkpoint stands, if it may.
+func (w *workshop) goOn(l *training.Loop) (err error) {
+	if w.job.Checkpoint == "" {
+		return nil
+	}
+	if l.From, err = checkpoint.ReadState(w.job.Checkpoint); err != nil {
+		return err
+	}
+	return w.engine.GoesOn(*l)
+}
+
+// restore fills what training changes, once memory is allocated.
+func (w *workshop) restore() error {
+	if w.job.Checkpoint == "" {
+		return checkpoint.Clear(w.job.Config.OutputDir) // of an earlier run, which this one replaces
+	}
+	return w.engine.Restore(w.job.Checkpoint)
+}
+
+// checkpoints says when and how a loop saves checkpoints; c has nothing left to be decided.
+func (w *workshop) checkpoints(l *training.Loop, events Events, c config.Config) {
+	l.SaveSteps, l.SaveEvery, l.LogEvery = c.SaveSteps, time.Duration(c.SaveMinutes*float64(time.Minute)), c.LogEveryNSteps
+	l.Save = func(s checkpoint.State) error {
+		path, err := checkpoint.Write(c.OutputDir, s.Step, func(dir string) error { return w.fillCheckpoint(dir, s, c) })
+		if err != nil {
+			return err
+		}
+		if err := events.Checkpoint(path); err != nil {
+			return err
+		}
+		return checkpoint.Prune(c.OutputDir, c.SaveTotalLimit, s.Step)
+	}
+}
+
+// fillCheckpoint writes everything that the next step depends on, and what other programs
+// load.
+func (w *workshop) fillCheckpoint(dir string, s checkpoint.State, c config.Config) error {
+	if err := w.saveWeights(dir); err != nil {
+		return err
+	}
+	if err := w.engine.SaveStates(dir); err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(filepath.Join(dir, settingsFile), c.Marshal()); err != nil {
+		return err
+	}
+	t := checkpoint.TrainerState{LoggingSteps: c.LogEveryNSteps, EvalSteps: c.EvalSteps, SaveSteps: c.SaveSteps,
+		TrainBatchSize: c.BatchSize, NumTrainEpochs: c.NumEpochs}
+	if err := t.WriteFor(s, dir); err != nil {
+		return err
+	}
+	return s.Write(dir)
+}

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"trainer/files/peft"
+	"trainer/training/config"
+	"trainer/training/metrics"
+)
+
+// newEval makes `trainer eval`.
+func newEval(c *console) *cobra.Command {
+	cmd := &cobra.Command{Use: "eval --model_name DIR --dataset FILE [flags]", Short: "loss of a model, or of an adapter on it, on a data set", Args: noArguments,
+		Example: "  trainer eval --model_name DIR --adapter OUT --dataset FILE.jsonl"}
+	settings := addSettings(cmd, inGroups([]config.Group{config.Device}, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length",
+		"batch_size", "train_type", "precision", "memory_limit", "host_memory_limit"))
+	adapter := cmd.Flags().String("adapter", "", "PEFT folder `DIR`")
+	asJSON := addJSON(cmd)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		s, err := settings.config(func(c *config.Config) { c.TrainType = "lora" })
+		if err != nil {
+			return err
+		}
+		job, err := prepareEval(s, *adapter)
+		if err != nil {
+			return err
+		}
+		return c.eval(job, *asJSON)
+	}
+	return cmd
+}
+
+// prepareEval checks what can be checked without a backend and makes the job.
+func prepareEval(c config.Config, adapter string) (job Job, err error) {
+	if adapter == "" && c.TrainType == "lora" {
+		c.TrainType = "full" // the same base without adapters
+	}
+	job = Job{Command: "eval", Config: c, Adapter: adapter}
+	if err := required(map[string]string{"model_name": c.ModelName, "dataset": c.Dataset}, "model_name", "dataset"); err != nil {
+		return job, err
+	}
+	if job.ModelDir, err = checkModel(c); err != nil {
+		return job, err
+	}
+	if err := checkAdapter("--adapter", adapter); err != nil {
+		return job, err
+	}
+	if err := checkData(c.Dataset, c); err != nil {
+		return job, err
+	}
+	job.Device, err = chooseDevice(&job.Config)
+	return job, err
+}
+
+// EvalReport is the loss on a data set.
+type EvalReport struct {
+	Loss           metrics.Number `json:"loss"` // mean over all labelled tokens
+	Perplexity     metrics.Number `json:"perplexity"`
+	LabelledTokens int            `json:"labelled_tokens"`
+	Seconds        metrics.Number `json:"seconds"`
+}
+
+// eval has the loss computed and shows it.
+func (c *console) eval(job Job, asJSON bool) error {
+	c.note("%s", job.Device.Why)
+	var r *EvalReport
+	_, err := launch(job, func(e event) error {
+		if e.Eval != nil {
+			r = &EvalReport{e.Eval.Loss, metrics.Number(math.Exp(float64(e.Eval.Loss))), e.Eval.LabelledTokens, e.Eval.Seconds}
+		}
+		return c.showLog(e)
+	})
+	if err != nil {
+		return err
+	}
+	if r == nil {
+		return fmt.Errorf("the worker evaluated nothing")
+	}
+	if asJSON {
+		return c.json(r)
+	}
+	c.result("loss %.4f, perplexity %.2f, over %s tokens", float64(r.Loss), float64(r.Perplexity), grouped(int64(r.LabelledTokens)))
+	return nil
+}
+
+// runEval is a run of no steps, which evaluates once.
+func runEval(ctx context.Context, job Job, events Events) (result Result, err error) {
+	var rows map[string][]float32
+	if folds, err := job.foldsAdapter(); err != nil {
+		return result, err
+	} else if folds {
+		if job.Adapter, rows, err = foldAdapter(job); err != nil {
+			return result, err
+		}
+		defer os.RemoveAll(job.Adapter)
+	}
+	if err := job.adoptAdapter(); err != nil {
+		return result, err
+	}
+	w, err := openWorkshop(job)
+	if err != nil {
+		return result, err
+	}
+	defer w.close(&err)
+	w.source = rowScaled{w.source, w.weights, rows}
+	w.job.Config.MaxSteps, w.job.Config.EvalDataset, w.job.Config.EvalSamples = 0, "", 0
+	loop, err := w.loop(events)
+	if err != nil {
+		return result, err
+	}
+	loop.Eval = loop.Train
+	if err := w.prepare(w.uses(loop)); err != nil {
+		return result, err
+	}
+	if err := w.allocate(); err != nil {
+		return result, err
+	}
+	out, err := w.engine.Train(ctx, loop, events)
+	return Result{Interrupted: out.Interrupted}, err
+}
+
+// foldsAdapter tells whether a job's adapter is of a kind that the engine does not compute
+// as it is, on a base whose rows can be scaled while they load.
+func (j Job) foldsAdapter() (bool, error) {
+	if j.Adapter == "" || j.Config.TrainType != "lora" {
+		return false, nil
+	}
+	c, err := peft.ReadConfig(j.Adapter)
+	return c.UseDoRA || c.UseRSLoRA || len(c.RankPattern)+len(c.AlphaPattern) > 0, err
+}

@@ -1,0 +1,71 @@
+/* resolve.h - a list made ready to run: copied, checked, its operands as views, and later
+ * bound to addresses. What a record does is the backend's. */
+#ifndef TRAINER_NATIVE_RESOLVE_H
+#define TRAINER_NATIVE_RESOLVE_H
+
+#include "handle.h"
+#include "view.h"
+
+/* Memory of a device, or of the host as the device addresses it. */
+struct buffer {
+  struct object object;
+  uint8_t *base;
+  uint64_t bytes;
+  int host; /* base can be used by the host */
+};
+
+/* A dimension whose extent stands in memory when the record runs. */
+struct bound {
+  struct view *view;
+  const struct view *by;
+  uint32_t dim;
+  int64_t limit; /* the shape the list states */
+};
+
+struct resolved_record {
+  uint32_t op;
+  uint32_t n_out;
+  uint32_t n_in;
+  uint32_t attr_bytes;
+  uint32_t n_bounds;
+  struct view *views; /* outputs first */
+  const void *attr;
+  struct bound *bounds;
+  const char *name; /* of the op, for error texts; the backend sets it */
+};
+
+struct resolved {
+  uint64_t serial;
+  uint32_t record_count;
+  uint32_t slot_count;
+  uint64_t params_bytes;
+  uint64_t bytes; /* of all memory below */
+  struct resolved_record *records;
+  trainer_list *list; /* own copy */
+  struct view *views;
+  struct bound *bounds;
+  struct buffer **buffers; /* referenced; slot_count of them, then the workspace's */
+  uint8_t *workspace;      /* NULL: none bound */
+  uint64_t workspace_bytes;
+};
+
+/* Copies and checks a list of at most list_bytes_max bytes and makes its views. If it
+ * fails, *bad_record says where, and resolved_free still has to be called. */
+int32_t resolve(struct resolved *resolved, const trainer_list *list, uint64_t list_bytes_max, uint32_t *bad_record, trainer_error *error);
+void resolved_free(struct resolved *resolved);
+
+/* What the bindings of a submit must satisfy. */
+struct binding_rules {
+  struct device *device;
+  uint64_t workspace_bytes; /* needed */
+  uint32_t workspace_alignment;
+  void *params; /* the address of operands in TRAINER_SLOT_PARAMS */
+};
+
+/* Gives the views their addresses and references the buffers they lie in. Once. */
+int32_t resolved_bind(struct resolved *resolved, const struct binding_rules *rules, const trainer_binding *bindings, uint32_t count, const trainer_binding *workspace, trainer_error *error);
+
+/* Fills error for one record of the list, and returns status. */
+int32_t resolved_fail(const struct resolved *resolved, uint32_t record, int32_t status, const char *text, trainer_error *error);
+
+#endif

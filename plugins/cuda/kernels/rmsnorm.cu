@@ -1,0 +1,363 @@
+/* rmsnorm.cu - RMSNORM and its gradient (Zhang & Sennrich 2019), with the residual sum.
+ *
+ * One block normalises one row. Where the operands allow, a thread keeps its part of the
+ * row in registers as vectors of 16 bytes, so that each element is read once. */
+#include "../../../native/half.h"
+#include "layout.cuh"
+
+namespace {
+
+constexpr int ITEMS = 4; /* vectors of a row that one thread keeps */
+constexpr int THREADS_MOST = 512; /* leaves 128 registers */
+constexpr int PLAIN_THREADS = 256;
+constexpr int BLOCKS_PER_MULTIPROCESSOR = 4; /* of the gradient */
+
+/* The weight is shared by all rows and comes from a cache. */
+template <typename W, int N> __device__ __forceinline__ void load_weight(float (&w)[N], const W *at) {
+  constexpr int WIDTH = N * sizeof(W) > 16 ? 16 / sizeof(W) : N;
+#pragma unroll
+  for (int part = 0; part < N; part += WIDTH) {
+    vec<W, WIDTH> x = load_vec<W, WIDTH>(at + part);
+#pragma unroll
+    for (int e = 0; e < WIDTH; e++) w[part + e] = to_f32(x.v[e]);
+  }
+}
+
+/* Threads for a row of so many vectors. */
+unsigned threads_for(int64_t vectors) {
+  int64_t threads = divide_up(divide_up(vectors, ITEMS), WARP) * WARP;
+  return (unsigned)(threads > WARP ? threads : WARP);
+}
+
+/* ---- forward ---- */
+
+enum { Y, H, X, RESIDUAL, ROWS };
+
+struct forward {
+  layout<ROWS> at; /* of the rows; absent operands stand as x */
+  void *data[ROWS];
+  uint32_t dtype[ROWS];
+  const void *w;
+  uint32_t w_dtype;
+  float *rstd;
+  int64_t width;
+  float eps;
+};
+
+/* rstd of a row from its sum of squares. */
+__device__ __forceinline__ float finish_rstd(const forward &f, int64_t row, float sum) {
+  float rstd = 1.0f / sqrtf(sum / (float)f.width + f.eps);
+  if (threadIdx.x == 0) f.rstd[row] = rstd;
+  return rstd;
+}
+
+template <typename T, typename W> __global__ void __launch_bounds__(THREADS_MOST) normalise(forward f) {
+  constexpr int WIDTH = 16 / sizeof(T);
+  __shared__ float shared[WARP];
+  int64_t row = blockIdx.x;
+  int vectors = (int)(f.width / WIDTH);
+  const T *x = (const T *)f.data[X] + f.at.offset(X, row);
+  const T *residual = f.data[RESIDUAL] ? (const T *)f.data[RESIDUAL] + f.at.offset(RESIDUAL, row) : nullptr;
+  T *h = (T *)f.data[H] + f.at.offset(H, row), *y = (T *)f.data[Y] + f.at.offset(Y, row);
+  vec<T, WIDTH> kept[ITEMS];
+  float sum = 0;
+#pragma unroll
+  for (int k = 0; k < ITEMS; k++) {
+    int i = threadIdx.x + k * blockDim.x;
+    if (i < vectors) kept[k] = load_vec<T, WIDTH>(x + i * WIDTH);
+  }
+#pragma unroll
+  for (int k = 0; k < ITEMS; k++) {
+    int i = threadIdx.x + k * blockDim.x;
+    if (i >= vectors) continue;
+    if (residual) {
+      vec<T, WIDTH> plus = load_vec<T, WIDTH>(residual + i * WIDTH);
+#pragma unroll
+      for (int e = 0; e < WIDTH; e++) kept[k].v[e] = from_f32<T>(to_f32(kept[k].v[e]) + to_f32(plus.v[e]));
+      store_vec<T, WIDTH>(h + i * WIDTH, kept[k]);
+    }
+#pragma unroll
+    for (int e = 0; e < WIDTH; e++) sum += to_f32(kept[k].v[e]) * to_f32(kept[k].v[e]);
+  }
+  float rstd = finish_rstd(f, row, block_sum(sum, shared));
+#pragma unroll
+  for (int k = 0; k < ITEMS; k++) {
+    int i = threadIdx.x + k * blockDim.x;
+    if (i >= vectors) continue;
+    float w[WIDTH];
+    load_weight<W, WIDTH>(w, (const W *)f.w + i * WIDTH);
+#pragma unroll
+    for (int e = 0; e < WIDTH; e++) kept[k].v[e] = from_f32<T>(to_f32(kept[k].v[e]) * rstd * w[e]);
+    store_vec<T, WIDTH>(y + i * WIDTH, kept[k]);
+  }
+}
+
+/* Any width and dtypes. */
+__global__ void __launch_bounds__(PLAIN_THREADS) normalise_plain(forward f) {
+  __shared__ float shared[WARP];
+  int64_t row = blockIdx.x;
+  int64_t offset[ROWS];
+  for (int k = 0; k < ROWS; k++) offset[k] = f.at.offset(k, row);
+  int from = f.data[RESIDUAL] ? H : X; /* where h lies */
+  float sum = 0;
+  for (int64_t i = threadIdx.x; i < f.width; i += PLAIN_THREADS) {
+    if (f.data[RESIDUAL])
+      store_value(f.data[H], f.dtype[H], offset[H] + i,
+                  load_value(f.data[X], f.dtype[X], offset[X] + i) + load_value(f.data[RESIDUAL], f.dtype[RESIDUAL], offset[RESIDUAL] + i));
+    float h = load_value(f.data[from], f.dtype[from], offset[from] + i);
+    sum += h * h;
+  }
+  float rstd = finish_rstd(f, row, block_sum(sum, shared));
+  for (int64_t i = threadIdx.x; i < f.width; i += PLAIN_THREADS)
+    store_value(f.data[Y], f.dtype[Y], offset[Y] + i, load_value(f.data[from], f.dtype[from], offset[from] + i) * rstd * load_value(f.w, f.w_dtype, i));
+}
+
+/* ---- gradient ---- *
+ * A block takes every gridDim.x-th row and sums dw of its rows in its own part of the
+ * workspace, [blocks][width]; the parts are added in order. */
+
+enum { DX, DY, GRAD_H, GRAD_RESIDUAL, GRAD_ROWS };
+
+struct backward {
+  layout<GRAD_ROWS> at;
+  void *data[GRAD_ROWS];
+  uint32_t dtype[GRAD_ROWS];
+  const void *w;
+  uint32_t w_dtype;
+  const float *rstd;
+  float *parts; /* of dw; NULL = not wanted */
+  int64_t rows, width;
+};
+
+template <typename T, typename W, bool DW> __global__ void __launch_bounds__(THREADS_MOST) differentiate(backward b) {
+  constexpr int WIDTH = 16 / sizeof(T);
+  __shared__ float shared[WARP];
+  int vectors = (int)(b.width / WIDTH);
+  float dw[DW ? ITEMS : 1][WIDTH] = {};
+  for (int64_t row = blockIdx.x; row < b.rows; row += gridDim.x) {
+    const T *dy = (const T *)b.data[DY] + b.at.offset(DY, row), *h = (const T *)b.data[GRAD_H] + b.at.offset(GRAD_H, row);
+    const T *residual = b.data[GRAD_RESIDUAL] ? (const T *)b.data[GRAD_RESIDUAL] + b.at.offset(GRAD_RESIDUAL, row) : nullptr;
+    T *dx = (T *)b.data[DX] + b.at.offset(DX, row);
+    float rstd = b.rstd[row], sum = 0;
+    vec<T, WIDTH> kept_dy[ITEMS], kept_h[ITEMS];
+#pragma unroll
+    for (int k = 0; k < ITEMS; k++) {
+      int i = threadIdx.x + k * blockDim.x;
+      if (i >= vectors) continue;
+      kept_dy[k] = load_vec<T, WIDTH>(dy + i * WIDTH);
+      kept_h[k] = load_vec<T, WIDTH>(h + i * WIDTH);
+    }
+#pragma unroll
+    for (int k = 0; k < ITEMS; k++) {
+      int i = threadIdx.x + k * blockDim.x;
+      if (i >= vectors) continue;
+      float w[WIDTH];
+      load_weight<W, WIDTH>(w, (const W *)b.w + i * WIDTH);
+#pragma unroll
+      for (int e = 0; e < WIDTH; e++) {
+        float product = to_f32(kept_dy[k].v[e]) * to_f32(kept_h[k].v[e]);
+        sum += product * w[e];
+        if constexpr (DW) dw[k][e] += product * rstd;
+      }
+    }
+    float factor = rstd * rstd * (block_sum(sum, shared) / (float)b.width);
+#pragma unroll
+    for (int k = 0; k < ITEMS; k++) {
+      int i = threadIdx.x + k * blockDim.x;
+      if (i >= vectors) continue;
+      float w[WIDTH];
+      load_weight<W, WIDTH>(w, (const W *)b.w + i * WIDTH);
+      vec<T, WIDTH> plus = {};
+      if (residual) plus = load_vec<T, WIDTH>(residual + i * WIDTH);
+#pragma unroll
+      for (int e = 0; e < WIDTH; e++) {
+        float g = to_f32(kept_dy[k].v[e]) * w[e], d = rstd * (g - to_f32(kept_h[k].v[e]) * factor);
+        plus.v[e] = from_f32<T>(residual ? d + to_f32(plus.v[e]) : d);
+      }
+      store_vec<T, WIDTH>(dx + i * WIDTH, plus);
+    }
+  }
+  if constexpr (DW) {
+#pragma unroll
+    for (int k = 0; k < ITEMS; k++) {
+      int i = threadIdx.x + k * blockDim.x;
+      if (i >= vectors) continue;
+#pragma unroll
+      for (int e = 0; e < WIDTH; e++) b.parts[(int64_t)blockIdx.x * b.width + i * WIDTH + e] = dw[k][e];
+    }
+  }
+}
+
+/* Any width and dtypes. A thread owns the columns it sums, so parts need no atomics. */
+__global__ void __launch_bounds__(PLAIN_THREADS) differentiate_plain(backward b) {
+  __shared__ float shared[WARP];
+  float *dw = b.parts ? b.parts + (int64_t)blockIdx.x * b.width : nullptr;
+  for (int64_t i = threadIdx.x; dw && i < b.width; i += PLAIN_THREADS) dw[i] = 0;
+  for (int64_t row = blockIdx.x; row < b.rows; row += gridDim.x) {
+    int64_t offset[GRAD_ROWS];
+    for (int k = 0; k < GRAD_ROWS; k++) offset[k] = b.at.offset(k, row);
+    float rstd = b.rstd[row], sum = 0;
+    for (int64_t i = threadIdx.x; i < b.width; i += PLAIN_THREADS) {
+      float product = load_value(b.data[DY], b.dtype[DY], offset[DY] + i) * load_value(b.data[GRAD_H], b.dtype[GRAD_H], offset[GRAD_H] + i);
+      sum += product * load_value(b.w, b.w_dtype, i);
+      if (dw) dw[i] += product * rstd;
+    }
+    float factor = rstd * rstd * (block_sum(sum, shared) / (float)b.width);
+    for (int64_t i = threadIdx.x; i < b.width; i += PLAIN_THREADS) {
+      float g = load_value(b.data[DY], b.dtype[DY], offset[DY] + i) * load_value(b.w, b.w_dtype, i);
+      float d = rstd * (g - load_value(b.data[GRAD_H], b.dtype[GRAD_H], offset[GRAD_H] + i) * factor);
+      if (b.data[GRAD_RESIDUAL]) d += load_value(b.data[GRAD_RESIDUAL], b.dtype[GRAD_RESIDUAL], offset[GRAD_RESIDUAL] + i);
+      store_value(b.data[DX], b.dtype[DX], offset[DX] + i, d);
+    }
+  }
+}
+
+constexpr int SLICES = 8;
+
+/* dw += the sum of n parts: a block adds WARP columns, in SLICES slices of the parts. */
+__global__ void __launch_bounds__(WARP *SLICES) add_parts(const float *parts, int64_t n, int64_t width, void *dw, uint32_t dtype) {
+  __shared__ float shared[SLICES][WARP];
+  int lane = threadIdx.x % WARP, slice = threadIdx.x / WARP;
+  int64_t column = (int64_t)blockIdx.x * WARP + lane;
+  float sum = 0;
+  if (column < width)
+    for (int64_t part = slice; part < n; part += SLICES) sum += parts[part * width + column];
+  shared[slice][lane] = sum;
+  __syncthreads();
+  if (slice > 0 || column >= width) return;
+  for (int other = 1; other < SLICES; other++) sum += shared[other][lane];
+  store_value(dw, dtype, column, load_value(dw, dtype, column) + sum);
+}
+
+/* ---- host side ---- */
+
+int64_t rows_of(const struct view *view) { return last_dim(view) ? view->count / last_dim(view) : 0; }
+
+/* Floats [T, H] with rows that lie without gaps. */
+int is_matrix(const struct view *view, const struct view *like) { return is_float(view) && has_rows(view) && same_shape(view, like); }
+
+int is_weight(const struct view *w, int64_t width) { return is_float(w) && is_vector(w, width); }
+
+int is_rstd(const struct view *rstd, int64_t rows) { return is_dtype(rstd, TRAINER_F32) && is_vector(rstd, rows); }
+
+int32_t refuse_shapes(char *text, uint64_t bytes) {
+  return refuse(text, bytes, TRAINER_INVALID, "operands of rmsnorm must be float rows of one shape [T, H], w [H] and rstd f32 [T]");
+}
+
+/* The rows of N views, absent ones standing as `stand_in`; fills data and dtype. */
+template <int N> layout<N> rows_layout(const struct view *const (&views)[N], const struct view *stand_in, void *(&data)[N], uint32_t (&dtype)[N]) {
+  const struct view *filled[N];
+  for (int k = 0; k < N; k++) {
+    filled[k] = views[k]->present ? views[k] : stand_in;
+    data[k] = views[k]->present ? views[k]->data : nullptr;
+    dtype[k] = filled[k]->dtype;
+  }
+  return layout_of<N>(filled, stand_in->rank - 1);
+}
+
+/* Whether rows can be kept in registers as vectors: one dtype, aligned, not too wide. */
+template <int N> int fits_vectors(const layout<N> &at, void *const (&data)[N], const uint32_t (&dtype)[N], const struct view *w, int64_t width) {
+  int64_t lanes = 16 / float_bytes(dtype[0]);
+  if (width % lanes != 0 || width / lanes > ITEMS * THREADS_MOST || !is_aligned16(w->data)) return 0;
+  if (w->dtype != dtype[0] && w->dtype != TRAINER_F32) return 0;
+  for (int k = 0; k < N; k++) {
+    if (dtype[k] != dtype[0] || !is_aligned16(data[k])) return 0;
+    for (int dim = 0; dim < at.rank; dim++)
+      if (at.stride[k][dim] % lanes != 0 && at.shape[dim] > 1) return 0;
+  }
+  return 1;
+}
+
+int32_t forward_check(const struct call *call, char *text, uint64_t bytes) {
+  if (call->n_out != 3 || call->n_in != 3 || call->attr_bytes < sizeof(trainer_attr_rmsnorm))
+    return refuse(text, bytes, TRAINER_INVALID, "rmsnorm needs three outputs, three inputs and its attributes");
+  const struct view *y = &call->out[0], *h = &call->out[1], *x = &call->in[0], *residual = &call->in[1];
+  if (h->present != residual->present) return refuse(text, bytes, TRAINER_INVALID, "h of rmsnorm is present exactly when residual is");
+  if (!is_matrix(x, x) || !is_matrix(y, x) || (h->present && (!is_matrix(h, x) || !is_matrix(residual, x))) ||
+      !is_rstd(&call->out[2], rows_of(x)) || !is_weight(&call->in[2], last_dim(x)))
+    return refuse_shapes(text, bytes);
+  if (rows_of(x) > INT32_MAX) return refuse(text, bytes, TRAINER_UNSUPPORTED, "rmsnorm has too many rows");
+  return TRAINER_OK;
+}
+
+int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
+  const struct view *x = &call->in[0], *w = &call->in[2];
+  const struct view *const views[ROWS] = {&call->out[0], &call->out[1], x, &call->in[1]};
+  unsigned rows = (unsigned)rows_of(x);
+  forward f;
+  f.at = rows_layout<ROWS>(views, x, f.data, f.dtype);
+  f.w = w->data;
+  f.w_dtype = w->dtype;
+  f.rstd = (float *)call->out[2].data;
+  f.width = last_dim(x);
+  f.eps = f32_from_bits(((const trainer_attr_rmsnorm *)call->attr)->eps_bits);
+  if (rows == 0) return TRAINER_OK;
+  if (!fits_vectors(f.at, f.data, f.dtype, w, f.width)) {
+    normalise_plain<<<rows, PLAIN_THREADS, 0, call->stream>>>(f);
+    return launched(text, bytes);
+  }
+  unsigned threads = threads_for(f.width * float_bytes(x->dtype) / 16);
+  if (w->dtype == TRAINER_F32)
+    WITH_FLOAT(T, x->dtype, (normalise<T, float><<<rows, threads, 0, call->stream>>>(f)));
+  else
+    WITH_FLOAT(T, x->dtype, (normalise<T, T><<<rows, threads, 0, call->stream>>>(f)));
+  return launched(text, bytes);
+}
+
+enum { IN_DY, IN_H, IN_RSTD, IN_W, IN_RESIDUAL, INPUTS };
+
+int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
+  const struct view *dx = &call->out[0], *dw = &call->out[1], *in = call->in;
+  if (call->n_out != 2 || call->n_in != INPUTS || call->attr_bytes < sizeof(trainer_attr_rmsnorm))
+    return refuse(text, bytes, TRAINER_INVALID, "rmsnorm_grad needs two outputs, five inputs and its attributes");
+  int64_t width = last_dim(&in[IN_DY]);
+  if (!is_matrix(&in[IN_DY], &in[IN_DY]) || !is_matrix(dx, &in[IN_DY]) || !is_matrix(&in[IN_H], &in[IN_DY]) ||
+      (in[IN_RESIDUAL].present && !is_matrix(&in[IN_RESIDUAL], &in[IN_DY])) || !is_rstd(&in[IN_RSTD], rows_of(dx)) ||
+      !is_weight(&in[IN_W], width) || (dw->present && !is_weight(dw, width)))
+    return refuse_shapes(text, bytes);
+  return TRAINER_OK;
+}
+
+int64_t grad_blocks(const struct call *call) {
+  int64_t rows = rows_of(&call->out[0]), most = (int64_t)call->gpu->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
+  return rows < most ? rows : most;
+}
+
+uint64_t grad_workspace(const struct call *call) {
+  return call->out[1].present ? (uint64_t)(grad_blocks(call) * last_dim(&call->out[0])) * sizeof(float) : 0;
+}
+
+template <typename T, typename W> void launch_grad(const backward &b, unsigned blocks, unsigned threads, cudaStream_t stream) {
+  if (b.parts) differentiate<T, W, true><<<blocks, threads, 0, stream>>>(b);
+  else differentiate<T, W, false><<<blocks, threads, 0, stream>>>(b);
+}
+
+int32_t grad_run(const struct call *call, char *text, uint64_t bytes) {
+  const struct view *in = call->in, *dy = &in[IN_DY], *w = &in[IN_W], *dw = &call->out[1];
+  const struct view *const views[GRAD_ROWS] = {&call->out[0], dy, &in[IN_H], &in[IN_RESIDUAL]};
+  unsigned blocks = (unsigned)grad_blocks(call);
+  backward b;
+  b.at = rows_layout<GRAD_ROWS>(views, dy, b.data, b.dtype);
+  b.w = w->data;
+  b.w_dtype = w->dtype;
+  b.rstd = (const float *)in[IN_RSTD].data;
+  b.parts = dw->present ? (float *)call->workspace : nullptr;
+  b.rows = rows_of(dy);
+  b.width = last_dim(dy);
+  if (b.rows == 0) return TRAINER_OK;
+  if (fits_vectors(b.at, b.data, b.dtype, w, b.width)) {
+    unsigned threads = threads_for(b.width * float_bytes(dy->dtype) / 16);
+    if (w->dtype == TRAINER_F32) WITH_FLOAT(T, dy->dtype, (launch_grad<T, float>(b, blocks, threads, call->stream)));
+    else WITH_FLOAT(T, dy->dtype, (launch_grad<T, T>(b, blocks, threads, call->stream)));
+  } else {
+    differentiate_plain<<<blocks, PLAIN_THREADS, 0, call->stream>>>(b);
+  }
+  if (b.parts) add_parts<<<(unsigned)divide_up(b.width, WARP), WARP * SLICES, 0, call->stream>>>(b.parts, blocks, b.width, dw->data, dw->dtype);
+  return launched(text, bytes);
+}
+
+} // namespace
+
+const struct kernel kernel_rmsnorm = {.op = TRAINER_OP_RMSNORM, .name = "rmsnorm", .check = forward_check, .run = forward_run};
+const struct kernel kernel_rmsnorm_grad = {
+    .op = TRAINER_OP_RMSNORM_GRAD, .name = "rmsnorm_grad", .check = grad_check, .workspace = grad_workspace, .run = grad_run};

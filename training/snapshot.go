@@ -1,0 +1,170 @@
+package training
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"trainer/core/abi"
+	"trainer/core/op"
+	"trainer/fault"
+	"trainer/files/safetensors"
+	"trainer/training/checkpoint"
+)
+
+// statesFile holds what lies on the device between two steps besides the trained weights.
+const statesFile = "optimizer.safetensors"
+
+// betweenSteps lists it: the optimizer's moments, and what decides about steps. Gradients
+// are none of it, since accumulators are zero then.
+func (e *Engine) betweenSteps() []*op.Value {
+	var states []*op.Value
+	for _, t := range e.Net.Trained {
+		states = append(states, t.Moments...)
+	}
+	return append(states, guardedValues(e.guarded)...)
+}
+
+// stateSpec is a state as statesFile has it.
+func stateSpec(v *op.Value) safetensors.Spec {
+	dtype := storedNames[v.DType]
+	if v.DType == abi.I32 {
+		dtype = "I32"
+	}
+	return safetensors.Spec{Name: v.Name, DType: dtype, Shape: v.Shape}
+}
+
+// SaveStates writes what Restore needs besides the adapter or model into a folder, durably.
+func (e *Engine) SaveStates(dir string) error {
+	states := e.betweenSteps()
+	var specs []safetensors.Spec
+	for _, v := range states {
+		specs = append(specs, stateSpec(v))
+	}
+	w, err := safetensors.Create(filepath.Join(dir, statesFile), specs, nil)
+	if err != nil {
+		return err
+	}
+	defer w.Abort()
+	for _, v := range states {
+		raw, err := e.Session.Read(v)
+		if err != nil {
+			return err
+		}
+		if err := w.Write(v.Name, raw); err != nil {
+			return err
+		}
+	}
+	return w.Commit()
+}
+
+// Restore fills everything that training changes from a folder to which the adapter or the
+// model and SaveStates were written. Errors are *fault.Error.
+func (e *Engine) Restore(dir string) error {
+	load := e.LoadAdapter
+	if !e.Net.Method.Adapters {
+		load = e.loadModel
+	}
+	if err := load(dir); err != nil {
+		return err
+	}
+	f, err := safetensors.Open(filepath.Join(dir, statesFile))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, v := range e.betweenSteps() {
+		info, _ := f.Tensor(v.Name)
+		if want := stateSpec(v); info.DType != want.DType || !slices.Equal(info.Shape, want.Shape) {
+			return misfit(f.Path(), info, want)
+		}
+		err := e.Session.Fill(nil, v, func(dst []byte, from int64) error { return f.Read(info, dst, from) })
+		if err != nil {
+			return err
+		}
+	}
+	return e.Session.Sync()
+}
+
+// loadModel fills every trained weight from a model folder.
+func (e *Engine) loadModel(dir string) error {
+	folder, err := safetensors.OpenFolder(dir)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	for _, t := range e.Net.Trained {
+		info, _ := folder.Tensor(t.Name)
+		if want := stateSpec(t.Value); info.DType != want.DType || !slices.Equal(info.Shape, want.Shape) {
+			return misfit(dir, info, want)
+		}
+		if err := e.copy(NewSource(folder), t.Name, nil, t.Value); err != nil {
+			return err
+		}
+	}
+	return e.Session.Sync()
+}
+
+func misfit(path string, found safetensors.Info, want safetensors.Spec) error {
+	e := &fault.Error{Kind: fault.Files, Where: path, Field: fmt.Sprintf("tensor %q", want.Name), Found: "no such tensor",
+		Want: fmt.Sprintf("%s %v", want.DType, want.Shape), Remedy: "take a checkpoint of this run"}
+	if found.Name != "" {
+		e.Found = fmt.Sprintf("%s %v", found.DType, found.Shape)
+	}
+	return e
+}
+
+// sampledBytes is how much of each tensor tells one model from another of its shape.
+const sampledBytes = 1 << 10
+
+// Identity tells this run from others: by its rows, and by the beginning of every base
+// tensor, which any fine-tuning changes.
+func (e *Engine) Identity(l Loop) (id checkpoint.Identity, err error) {
+	id.Rows, id.Count = l.Train.Digest(), len(l.Train.Examples)
+	for _, x := range l.Train.Examples {
+		id.Tokens += len(x.IDs)
+	}
+	if e.uses.Source == nil {
+		return id, nil
+	}
+	hash, block := sha256.New(), make([]byte, sampledBytes)
+	for _, spec := range e.Net.Model.Specs() {
+		dtype := e.uses.Source.DType(spec.Name)
+		part := block[:min(sampledBytes, spec.Count()*int64(dtype.Size()))]
+		if err := e.uses.Source.ReadAt(spec.Name, part, 0); err != nil {
+			return id, err
+		}
+		fmt.Fprintln(hash, spec.Name, dtype, spec.Shape)
+		hash.Write(part)
+	}
+	id.Base = hex.EncodeToString(hash.Sum(nil))
+	return id, nil
+}
+
+// GoesOn tells whether a loop may go on from where it says: the same base weights, the same
+// rows, and no further than its end. Errors are *fault.Error of kind Usage.
+func (e *Engine) GoesOn(l Loop) error {
+	id, err := e.Identity(l)
+	if err != nil {
+		return err
+	}
+	was, steps := l.From.Identity, l.Steps(int(e.Settings.Batch), e.Settings.Accumulation)
+	f := &fault.Error{Kind: fault.Usage, Remedy: "give what the run began with, or start afresh with another --output_dir"}
+	switch {
+	case was.Base != id.Base:
+		f.Where, f.Found, f.Want = "--model_name", "other base weights", "those that the checkpoint was trained on"
+	case was.Count != id.Count || was.Tokens != id.Tokens:
+		f.Where, f.Found = "--dataset", fmt.Sprintf("%d rows of %d tokens", id.Count, id.Tokens)
+		f.Want = fmt.Sprintf("%d rows of %d, as the checkpoint has it", was.Count, was.Tokens)
+	case was.Rows != id.Rows:
+		f.Where, f.Found, f.Want = "--dataset", "other rows", "those that the checkpoint was trained on"
+	case l.From.Step > steps:
+		f.Where, f.Found = "--max_steps, --num_epochs", fmt.Sprintf("a run of %d steps", steps)
+		f.Want = fmt.Sprintf("at least %d, which the checkpoint has done", l.From.Step)
+	default:
+		return nil
+	}
+	return f
+}
