@@ -157,7 +157,14 @@ func TestOptimizersInBF16(t *testing.T) {
 	}
 }
 
-// Moments in 8 bits train like moments in 32, in a fifth of the memory; a run repeats.
+func rule(t *testing.T, name string) Rule {
+	t.Helper()
+	r, err := RuleByName(name)
+	require.NoError(t, err)
+	return r
+}
+
+// Moments in 8 bits train like moments in 32, in a third of the memory; a run repeats.
 func TestAdamWIn8Bits(t *testing.T) {
 	tr := newTrial("full")
 	tr.lr, tr.rows = 1e-3, madeUpRows(120, 320)
@@ -171,9 +178,7 @@ func TestAdamWIn8Bits(t *testing.T) {
 	}
 	e, want := tr.run(t)
 	exact := moments(e)
-	var err error
-	tr.Optimizer.Rule, err = RuleByName("adamw_8bit")
-	require.NoError(t, err)
+	tr.Optimizer.Rule = rule(t, "adamw_8bit")
 	e, got := tr.run(t)
 	require.Less(t, moments(e), exact/3)
 	require.NotEqual(t, want, got)
