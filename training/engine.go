@@ -76,7 +76,8 @@ type Uses struct {
 func NewEngine(s *session.Session, n *Network, set Settings, uses Uses) (*Engine, error) {
 	if set.Accumulation > 1 {
 		set.Precision = set.Precision.Accumulating()
-	} else {
+	}
+	if set.fused() {
 		n.transientGradients()
 	}
 	n.keepMoments(set.Optimizer.Rule)
@@ -102,7 +103,9 @@ func (e *Engine) training() bool { return len(e.uses.Train) > 0 }
 
 // fused tells whether the update stands behind the backward in one program, and gradients
 // live from there to there only.
-func (e *Engine) fused() bool { return e.Settings.Accumulation == 1 }
+func (s Settings) fused() bool { return s.Accumulation == 1 && !s.Optimizer.Rule.composed }
+
+func (e *Engine) fused() bool { return e.Settings.fused() }
 
 func (e *Engine) compileUpdate() error {
 	if !e.training() || e.fused() {
@@ -136,8 +139,10 @@ func (e *Engine) Allocate() error {
 		return err
 	}
 	for v, data := range e.Net.data {
-		table := roundedTo(e.Settings.Precision.Table, data)
-		if err := e.Session.Write(nil, v, 0, encode(nil, table, v.DType)); err != nil {
+		if e.Net.constants[v.Name] == v {
+			data = roundedTo(e.Settings.Precision.Table, data)
+		}
+		if err := e.Session.Write(nil, v, 0, encode(nil, data, v.DType)); err != nil {
 			return err
 		}
 	}
@@ -174,7 +179,7 @@ func (e *Engine) compileShapes(uses Uses) error {
 
 func (e *Engine) place() error {
 	states := e.Net.States(e.training())
-	states = append(states, guardedValues(e.guarded)...)
+	states = append(append(states, guardedValues(e.guarded)...), e.Net.tables...)
 	for _, v := range states {
 		program.AssignValue(v, e.Settings.Precision)
 	}

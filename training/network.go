@@ -66,7 +66,8 @@ type Network struct {
 	matrices  map[string]*op.Weight
 	vectors   map[string]*op.Value
 	adapters  map[string]*op.Adapter
-	constants map[string]*op.Value
+	constants map[string]*op.Value // of the model
+	tables    []*op.Value          // of the optimizer
 	data      map[*op.Value][]float32
 	evaluate  bool // no dropout
 	base      bool // no adapters
@@ -133,11 +134,23 @@ func (n *Network) train(name string, v *op.Value) {
 // keepMoments declares the states an optimizer keeps for each parameter.
 func (n *Network) keepMoments(r Rule) {
 	for i := range n.Trained {
-		t := &n.Trained[i]
-		for _, name := range r.Moments {
-			t.Moments = append(t.Moments, op.NewValue(t.Name+"."+name, op.State, op.Moment, 0, t.Value.Shape...))
+		n.Trained[i].Moments = r.states(n, n.Trained[i].Value)
+	}
+}
+
+// table is a constant f32 of the optimizer's own.
+func (n *Network) table(name string, values []float64) *op.Value {
+	for _, v := range n.tables {
+		if v.Name == name {
+			return v
 		}
 	}
+	v := op.NewValue(name, op.Constant, op.Fixed, abi.F32, int64(len(values)))
+	for _, x := range values {
+		n.data[v] = append(n.data[v], float32(x))
+	}
+	n.tables = append(n.tables, v)
+	return v
 }
 
 // Vector implements model.Weights.

@@ -30,8 +30,11 @@ func (e *Engine) betweenSteps() []*op.Value {
 // stateSpec is a state as statesFile has it.
 func stateSpec(v *op.Value) safetensors.Spec {
 	dtype := storedNames[v.DType]
-	if v.DType == abi.I32 {
+	switch v.DType {
+	case abi.I32:
 		dtype = "I32"
+	case abi.U8:
+		dtype = "U8"
 	}
 	return safetensors.Spec{Name: v.Name, DType: dtype, Shape: v.Shape}
 }

@@ -77,6 +77,12 @@ func TestResumedRunsAreTheSameToTheBit(t *testing.T) {
 		"lora, autocast, blocks": func(t *testing.T, tr *trial) {
 			tr.method, tr.Precision, tr.Recompute = "lora", precision(t, "bf16_autocast"), "block:1"
 		},
+		"lora, fp16":     func(t *testing.T, tr *trial) { tr.Precision = precision(t, "fp16_autocast") },
+		"full, adadelta": func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Optimizer.Rule = "full", 0.5, rule(t, "adadelta") },
+		"full, 8 bits": func(_ *testing.T, tr *trial) {
+			tr.method, tr.lr, tr.Optimizer.Rule = "full", 1e-3, rule(t, "adamw_8bit")
+		},
+		"lora, sgd, bf16": func(t *testing.T, tr *trial) { tr.Precision, tr.Optimizer.Rule = precision(t, "bf16"), rule(t, "sgd") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr, l := longTrial("lora")

@@ -175,7 +175,8 @@ func (u update) emit(b *op.Builder, n *Network, s scalars, g op.Guarded, p progr
 	}
 	b.Guard(guard, g, b.GlobalNorm(grads))
 	for _, t := range n.Trained {
-		o.Rule.emit(b, o, op.Rounding{Stochastic: p.Stochastic, Site: op.SiteOf(o.Rule.Name, t.Name)}, t, s, g)
+		o.Rule.emit(b, parameterUpdate{Optimizer: o, Trained: t, scalars: s, guarded: g, network: n,
+			rounding: op.Rounding{Stochastic: p.Stochastic, Site: op.SiteOf(o.Rule.Name, t.Name)}})
 	}
 	b.Copy(u.norm, g.Norm)
 	b.Copy(u.skip, g.Skip)

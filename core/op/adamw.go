@@ -44,15 +44,20 @@ func (b *Builder) AdamW(a AdamW, param, m, v, grad, lr, seed *Value, g Guarded) 
 func composeAdamW(b *Builder, n *Node) {
 	a, param, m, v := n.Attr.(AdamW), n.Out[0], n.Out[1], n.Out[2]
 	grad, lr, clip, skip, steps, seed := n.In[0], n.In[1], n.In[2], n.In[3], n.In[4], n.In[5]
+	newParam, newM, newV := b.adamwStep(a, param, m, v, grad, lr, clip, steps)
+	b.settle(Rounding{a.Stochastic, a.Site}, skip, steps, seed, [2]*Value{param, newParam}, [2]*Value{m, newM}, [2]*Value{v, newV})
+}
+
+// adamwStep is what a step makes of a parameter and its moments.
+func (b *Builder) adamwStep(a AdamW, param, m, v, grad, lr, clip, steps *Value) (newParam, newM, newV *Value) {
 	beta1, beta2 := float64(float32(a.Beta1)), float64(float32(a.Beta2))
 	t := b.cast(abi.F32, steps)
 	g := b.times(grad, clip)
-	newM := b.plus(b.affine(m, beta1, 0), b.affine(g, 1-beta1, 0))
-	newV := b.plus(b.affine(v, beta2, 0), b.affine(b.times(g, g), 1-beta2, 0))
+	newM = b.plus(b.affine(m, beta1, 0), b.affine(g, 1-beta1, 0))
+	newV = b.plus(b.affine(v, beta2, 0), b.affine(b.times(g, g), 1-beta2, 0))
 	root := b.apply(abi.UnarySqrt, b.over(newV, b.oneMinusPower(beta2, t)))
 	step := b.over(b.times(newM, b.over(lr, b.oneMinusPower(beta1, t))), b.affine(root, 1, a.Eps))
-	newParam := b.minus(b.times(param, b.affine(lr, -a.WeightDecay, 1)), step)
-	b.settle(Rounding{a.Stochastic, a.Site}, skip, steps, seed, [2]*Value{param, newParam}, [2]*Value{m, newM}, [2]*Value{v, newV})
+	return b.minus(b.times(param, b.affine(lr, -a.WeightDecay, 1)), step), newM, newV
 }
 
 // oneMinusPower is 1 - beta^t = 2 h / (1 + h) with h = tanh(-t ln(beta) / 2): in f32 the

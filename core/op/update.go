@@ -2,9 +2,9 @@ package op
 
 import "trainer/core/abi"
 
-// Optimizers that are compositions of mandatory ops: no backend has a kernel of theirs.
-// As in OpAdamw, gradients are multiplied by the guard's clip factor and a step that is
-// skipped changes nothing.
+// The optimizers here and in blockwise.go are compositions of mandatory ops: no backend
+// has a kernel of theirs. As in OpAdamw, gradients are multiplied by the guard's clip
+// factor, and a step that is skipped changes nothing.
 
 // Rounding says how an update rounds its states: Stochastic ones of bf16 up or down with
 // probability by distance, with OpAdamw's random numbers at Site.

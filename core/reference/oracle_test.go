@@ -2,6 +2,7 @@ package reference
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -178,4 +179,41 @@ func packedMask(mask []float64) []float64 {
 		packed[i/8] += x * float64(int(1)<<(i%8))
 	}
 	return packed
+}
+
+// States of 8 bits are those of bitsandbytes' blockwise quantisation, whose own codes are
+// not always the nearest.
+func TestBlockwiseStatesAreThoseOfBitsandbytes(t *testing.T) {
+	f := open(t, "quant/bitsandbytes.safetensors")
+	requireSame(t, f, "dyn8.code", op.DynamicMap())
+	for _, name := range []string{"a", "odd", "bf16", "big"} {
+		x, _ := numbers(t, f, "nf4."+name+".weight")
+		n := int64(len(x))
+		src, skip := value(op.Input, abi.F32, n), value(op.Input, abi.I32, 1)
+		s := op.Blockwise{Codes: value(op.State, abi.U8, n), Absmax: value(op.State, abi.F32, (n+255)/256), Map: value(op.Constant, abi.F32, 256)}
+		data := map[*op.Value][]float64{src: x, skip: {0}, s.Map: op.DynamicMap(), s.Codes: make([]float64, n), s.Absmax: make([]float64, s.Absmax.Count())}
+		var back *op.Value
+		m := run(t, true, data, func(b *op.Builder) {
+			b.Shrink(s, src, skip)
+			back = b.Expand(s)
+		})
+		requireSame(t, f, "dyn8."+name+".absmax", m.Get(s.Absmax))
+		requireMostlyEqual(t, f, "dyn8."+name+".codes", m.Get(s.Codes))
+		theirs, _ := numbers(t, f, "dyn8."+name+".dequantised")
+		for i, got := range m.Get(back) {
+			require.LessOrEqual(t, math.Abs(got-x[i]), math.Abs(theirs[i]-x[i])+1e-7, "%s [%d]", name, i)
+		}
+		data[skip] = []float64{1}
+		m = run(t, true, data, func(b *op.Builder) { b.Shrink(s, src, skip) })
+		require.Equal(t, data[s.Codes], m.Get(s.Codes), "a step that is skipped changes nothing")
+	}
+}
+
+func TestUnsignedDynamicMap(t *testing.T) {
+	values := op.UnsignedDynamicMap()
+	require.Len(t, values, 256)
+	require.True(t, slices.IsSorted(values))
+	require.Equal(t, []float64{0, 1}, []float64{values[0], values[255]})
+	require.InDelta(t, 3.25e-7, values[1], 1e-12, "the middle of the lower half of the lowest decade")
+	require.InDelta(t, 1-0.9/256, values[254], 1e-6, "the middle of the last of 128 steps")
 }

@@ -31,7 +31,7 @@ type Config struct {
 	LossNormalization         string // token or micro_batch
 
 	// Optimizer.
-	Optimizer             string   // adamw, adam, sgd or adadelta
+	Optimizer             string   // adamw, adam, adamw_8bit, sgd or adadelta
 	LR                    *float64 // peak learning rate; nil = by train type
 	WeightDecay           *float64 // nil = by optimizer
 	AdamBeta1             *float64 // nil = by optimizer; sgd and adadelta have none

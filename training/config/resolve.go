@@ -58,8 +58,9 @@ func (c *Config) Resolve() error {
 type constants struct{ decay, beta1, beta2, epsilon float64 }
 
 var adamConstants = map[string]constants{
-	"adamw": {0.1, 0.9, 0.95, 1e-5},
-	"adam":  {0, 0.9, 0.999, 1e-8},
+	"adamw":      {0.1, 0.9, 0.95, 1e-5},
+	"adamw_8bit": {0.1, 0.9, 0.95, 1e-5},
+	"adam":       {0, 0.9, 0.999, 1e-8},
 }
 
 func (c *Config) resolveOptimizer() {
@@ -79,10 +80,11 @@ func (c *Config) resolveOptimizer() {
 
 // checkOptimizer refuses constants that the optimizer has not.
 func (c *Config) checkOptimizer() error {
-	if c.WeightDecay != nil && *c.WeightDecay != 0 && c.Optimizer != "adamw" {
-		return usage("wd", fmt.Sprintf("%g with --optimizer %s", *c.WeightDecay, c.Optimizer), "adamw, the optimizer that has weight decay")
+	d, adam := adamConstants[c.Optimizer]
+	if c.WeightDecay != nil && *c.WeightDecay != 0 && d.decay == 0 {
+		return usage("wd", fmt.Sprintf("%g with --optimizer %s", *c.WeightDecay, c.Optimizer), "adamw or adamw_8bit, which have weight decay")
 	}
-	if _, adam := adamConstants[c.Optimizer]; adam {
+	if adam {
 		return nil
 	}
 	for _, given := range []struct {
@@ -90,7 +92,7 @@ func (c *Config) checkOptimizer() error {
 		x    *float64
 	}{{"adam_beta1", c.AdamBeta1}, {"adam_beta2", c.AdamBeta2}, {"adam_epsilon", c.AdamEpsilon}} {
 		if given.x != nil {
-			return usage(given.name, fmt.Sprintf("%g with --optimizer %s", *given.x, c.Optimizer), "adamw or adam, which have it")
+			return usage(given.name, fmt.Sprintf("%g with --optimizer %s", *given.x, c.Optimizer), "adamw, adamw_8bit or adam, which have it")
 		}
 	}
 	return nil
