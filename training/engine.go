@@ -3,6 +3,7 @@ package training
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"trainer/core/op"
 	"trainer/core/program"
@@ -66,6 +67,7 @@ func round(n, to int64) int64 { return (n + to - 1) / to * to }
 type Uses struct {
 	Source   Source  // of the base weights; nil = random ones
 	Train    []int64 // lengths of rows to train on; empty = no training
+	Once     []int64 // those of them that a single micro-batch has: no plan is worth its memory
 	Evaluate []int64 // lengths of rows to evaluate
 	Generate int64   // longest text to generate, prompt included; 0 = none
 }
@@ -206,7 +208,12 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		spec.update = e.emitUpdate
 	}
 	c := &compiledBody{heads: map[int64]*compiledHead{}, Body: buildBody(e.Net, e.scalars, e.Settings.Precision, spec)}
-	if c.program, err = e.Session.Compile(c.Graph, nil, nil); err != nil {
+	if sh.training && slices.Contains(e.uses.Once, sh.seq) {
+		c.program, err = e.Session.CompileOnce(c.Graph)
+	} else {
+		c.program, err = e.Session.Compile(c.Graph, nil, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	e.arenas.took(map[bool]string{true: phaseTrain, false: phaseEvaluate}[sh.training], c.program)

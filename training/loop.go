@@ -64,18 +64,25 @@ func (l Loop) sampler(s Settings) data.Sampler {
 	return sampler
 }
 
-// Lengths are those of the padded rows that the loop will see in training and in
+// Uses are the lengths of the padded rows that the loop will see in training and in
 // evaluation, each once, ascending.
-func (l Loop) Lengths(s Settings) (train, eval []int64) {
-	train = slices.Sorted(maps.Keys(l.MicroBatches(s)))
+func (l Loop) Uses(s Settings) Uses {
+	count := l.MicroBatches(s)
+	u := Uses{Train: slices.Sorted(maps.Keys(count))}
+	for _, seq := range u.Train {
+		if count[seq] == 1 {
+			u.Once = append(u.Once, seq)
+		}
+	}
 	if l.Eval == nil {
-		return train, nil
+		return u
 	}
 	seen := map[int64]bool{}
 	for rows := range slices.Chunk(l.Eval.Examples, int(s.Batch)) {
 		seen[paddedLength(rows, s.Grain)] = true
 	}
-	return train, slices.Sorted(maps.Keys(seen))
+	u.Evaluate = slices.Sorted(maps.Keys(seen))
+	return u
 }
 
 // MicroBatches counts those of the whole run by the length of their padded rows.

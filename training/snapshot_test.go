@@ -71,13 +71,10 @@ func TestResumedRunsAreTheSameToTheBit(t *testing.T) {
 		"lora, accumulated":     func(t *testing.T, tr *trial) { tr.method, tr.Batch, tr.Accumulation = "lora", 2, 2 },
 		"full, bf16":            func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Precision = "full", 1e-3, precision(t, "bf16") },
 		"lora, fp16, scaled":    func(t *testing.T, tr *trial) { tr.method, tr.Precision = "lora", precision(t, "fp16_autocast") },
-		"full, adadelta":        func(t *testing.T, tr *trial) { tr.method = "full"; tr.Optimizer.Rule, _ = RuleByName("adadelta") },
-		"lora, sgd":             func(t *testing.T, tr *trial) { tr.Optimizer.Rule, _ = RuleByName("sgd") },
 		"full, clipped, blocks": func(t *testing.T, tr *trial) { tr.method, tr.Optimizer.MaxNorm, tr.Recompute = "full", 0.3, "block" },
 		"lora, autocast, blocks": func(t *testing.T, tr *trial) {
 			tr.method, tr.Precision, tr.Recompute = "lora", precision(t, "bf16_autocast"), "block:1"
 		},
-		"lora, fp16":     func(t *testing.T, tr *trial) { tr.Precision = precision(t, "fp16_autocast") },
 		"full, adadelta": func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Optimizer.Rule = "full", 0.5, rule(t, "adadelta") },
 		"full, 8 bits": func(_ *testing.T, tr *trial) {
 			tr.method, tr.lr, tr.Optimizer.Rule = "full", 1e-3, rule(t, "adamw_8bit")

@@ -93,8 +93,8 @@ func (tr trial) plan(t *testing.T) (*Engine, error) {
 	method, err := MethodByName(tr.method)
 	require.NoError(t, err)
 	lora := LoRA{Rank: 8, Alpha: 16, Dropout: tr.dropout, Targets: []string{"q_proj", "k_proj", "v_proj", "up_proj", "down_proj", "gate_proj"}}
-	uses := Uses{Source: NewSource(weights), Generate: tr.generate}
-	uses.Train, uses.Evaluate = tr.loop().Lengths(tr.Settings)
+	uses := tr.loop().Uses(tr.Settings)
+	uses.Source, uses.Generate = NewSource(weights), tr.generate
 	return NewEngine(openSessionWith(t, tr.options), NewNetwork(llama.Model{Config: config}, method, lora), tr.Settings, uses)
 }
 

@@ -130,7 +130,7 @@ var damages = []damage{
 		text, err = json.Marshal(tok)
 		require.NoError(t, err)
 		write(t, filepath.Join(dir, "tokenizer.json"), string(text))
-	}, []string{"train.jsonl: line 1: found token id ", "expected ids below the model's vocabulary of 4096", "use the tokenizer that belongs to the model"}},
+	}, []string{"train.jsonl: line 1, column 1: found token id ", "expected ids below the model's vocabulary of 4096", "use the tokenizer that belongs to the model"}},
 }
 
 // poison makes the sixth element of a tensor not a number.

@@ -121,8 +121,8 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 
 // uses is what a loop and the job's prompts ask of an engine.
 func (w *workshop) uses(l training.Loop) training.Uses {
-	u := training.Uses{Source: w.source, Generate: w.longestText()}
-	u.Train, u.Evaluate = l.Lengths(w.settings())
+	u := l.Uses(w.settings())
+	u.Source, u.Generate = w.source, w.longestText()
 	return u
 }
 

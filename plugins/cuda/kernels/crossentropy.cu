@@ -7,7 +7,7 @@
 #include "pass.cuh"
 #include "weight.cuh"
 
-#define CHUNK_BYTES ((int64_t)256 << 20) /* of logits */
+#define CHUNK_BYTES ((int64_t)128 << 20) /* of logits */
 #define CHUNK_ROWS 1024                  /* whole waves of tiles: more rows gain nothing */
 #define CHUNK_MULTIPLE 128
 #define CHUNK_ELEMENTS_MOST ((int64_t)1 << 40) /* whatever the attribute asks for */
