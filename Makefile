@@ -54,7 +54,7 @@ lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry 
 
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \
-	  $(CMAKE) -B $(BUILD)/neon -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM_CC) >/dev/null && \
+	  $(CMAKE) -B $(BUILD)/neon -DTRAINER_CUDA=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM_CC) >/dev/null && \
 	  cmake --build $(BUILD)/neon --parallel; \
 	else echo "make: $(ARM_CC) is not installed: the NEON files of the CPU backend were not compiled" >&2; fi
 
@@ -62,7 +62,7 @@ race: build ## the tests of what runs in parallel, under the race detector
 	go test -race -short $$(go list ./... | grep -vE '/(conformance|reference|house|tally)$$')
 
 sanitize: build ## conformance of the CPU backend under the address and undefined-behaviour sanitizers
-	@$(CMAKE) -B $(BUILD)/sanitize -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTRAINER_SANITIZE=address,undefined >/dev/null
+	@$(CMAKE) -B $(BUILD)/sanitize -DTRAINER_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTRAINER_SANITIZE=address,undefined >/dev/null
 	@cmake --build $(BUILD)/sanitize --parallel
 	$(GO) test -c -o $(BUILD)/conformance.test ./core/conformance
 	cd core/conformance && LD_PRELOAD=$$(cc -print-file-name=libasan.so) ASAN_OPTIONS=detect_leaks=0 \
