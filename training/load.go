@@ -12,6 +12,7 @@ import (
 	"trainer/core/op"
 	"trainer/core/session"
 	"trainer/fault"
+	"trainer/files/safetensors"
 )
 
 // Source is where base weights come from: little-endian tensors by name, of the shapes
@@ -207,50 +208,12 @@ func checkFinite(path, name string, values []float32, at int64) error {
 
 // decode widens stored floats.
 func decode(dst []float32, raw []byte, d abi.DType) {
-	for i := range dst {
-		switch d {
-		case abi.F32:
-			dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:]))
-		case abi.BF16:
-			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16)
-		case abi.F16:
-			dst[i] = halfToFloat(binary.LittleEndian.Uint16(raw[2*i:]))
-		case abi.F64:
-			dst[i] = float32(math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
-		}
-	}
+	safetensors.DecodeFloats(dst, raw, storedNames[d])
 }
 
-// halfToFloat widens an IEEE-754 binary16.
-func halfToFloat(h uint16) float32 {
-	sign, exp, frac := uint32(h>>15)<<31, uint32(h>>10)&31, uint32(h)&1023
-	switch {
-	case exp == 31:
-		return math.Float32frombits(sign | 0xff<<23 | frac<<13)
-	case exp == 0:
-		x := float32(frac) / (1 << 24)
-		if sign != 0 {
-			return -x
-		}
-		return x
-	}
-	return math.Float32frombits(sign | (exp+112)<<23 | frac<<13)
-}
-
-// encode appends floats in a stored dtype, f32, or bf16 or f16 rounded to nearest even.
+// encode appends floats in a stored dtype, rounded to nearest even.
 func encode(out []byte, values []float32, d abi.DType) []byte {
-	for _, x := range values {
-		bits := math.Float32bits(x)
-		switch d {
-		case abi.BF16:
-			out = binary.LittleEndian.AppendUint16(out, uint16((bits+0x7fff+(bits>>16&1))>>16))
-		case abi.F16:
-			out = binary.LittleEndian.AppendUint16(out, floatToHalf(bits))
-		default:
-			out = binary.LittleEndian.AppendUint32(out, bits)
-		}
-	}
-	return out
+	return safetensors.AppendFloats(out, values, storedNames[d])
 }
 
 // roundedTo is x rounded to a dtype, as f32.
@@ -258,19 +221,4 @@ func roundedTo(d abi.DType, x []float32) []float32 {
 	y := make([]float32, len(x))
 	decode(y, encode(nil, x, d), d)
 	return y
-}
-
-// floatToHalf narrows the bits of an f32 to an IEEE-754 binary16, rounded to nearest even.
-func floatToHalf(bits uint32) uint16 {
-	sign, size := uint16(bits>>16&0x8000), bits&0x7fffffff
-	switch {
-	case size > 0x7f800000: // NaN
-		return sign | 0x7e00
-	case size >= 0x477ff000: // 65520 and above round to infinity
-		return sign | 0x7c00
-	case size < 0x38800000: // below 2^-14: whole multiples of 2^-24
-		return sign | uint16(math.RoundToEven(float64(math.Float32frombits(size))*(1<<24)))
-	}
-	size -= 112 << 23
-	return sign | uint16((size+0xfff+(size>>13&1))>>13)
 }

@@ -189,29 +189,6 @@ func TestAdamWIn8Bits(t *testing.T) {
 	require.Equal(t, got, again)
 }
 
-func TestHalfFloats(t *testing.T) {
-	for h := range 1 << 16 {
-		x := halfToFloat(uint16(h))
-		back := floatToHalf(math.Float32bits(x))
-		if x != x {
-			require.EqualValues(t, 0x7e00, back&0x7fff)
-			continue
-		}
-		require.EqualValues(t, h, back)
-		if h&0x7fff >= 0x7c00 {
-			continue
-		}
-		next := halfToFloat(uint16(h) + 1) // away from zero
-		if h&0x7fff == 0x7bff {
-			next = float32(math.Copysign(65536, float64(x)))
-		}
-		middle, even := (x+next)/2, h+h&1
-		require.EqualValues(t, even, floatToHalf(math.Float32bits(middle)), "%v", middle)
-		require.EqualValues(t, h, floatToHalf(math.Float32bits(middle)-1), "%v", middle)
-		require.EqualValues(t, h+1, floatToHalf(math.Float32bits(middle)+1), "%v", middle)
-	}
-}
-
 // A weight that f16 cannot hold is refused, not made infinite.
 func TestWeightsBeyondHalf(t *testing.T) {
 	src := oneTensor{values: []float32{1, 65519, -1e5, 2}}

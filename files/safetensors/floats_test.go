@@ -44,3 +44,27 @@ func TestDecodeFloatsInvertsAppend(t *testing.T) {
 		require.Equal(t, values, again, dtype)
 	}
 }
+
+// Every half comes back, and what lies between two goes to the nearer, ties to the even one.
+func TestHalfFloats(t *testing.T) {
+	for h := range 1 << 16 {
+		x := halfToFloat(uint16(h))
+		back := Half(x)
+		if x != x {
+			require.EqualValues(t, 0x7e00, back&0x7fff)
+			continue
+		}
+		require.EqualValues(t, h, back)
+		if h&0x7fff >= 0x7c00 {
+			continue
+		}
+		next := halfToFloat(uint16(h) + 1) // away from zero
+		if h&0x7fff == 0x7bff {
+			next = float32(math.Copysign(65536, float64(x)))
+		}
+		middle, even := (x+next)/2, h+h&1
+		require.EqualValues(t, even, Half(middle), "%v", middle)
+		require.EqualValues(t, h, Half(math.Float32frombits(math.Float32bits(middle)-1)), "%v", middle)
+		require.EqualValues(t, h+1, Half(math.Float32frombits(math.Float32bits(middle)+1)), "%v", middle)
+	}
+}
