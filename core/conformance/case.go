@@ -95,21 +95,6 @@ func lay(kind op.Kind, dtype abi.DType, l layout, shape []int64) *op.Value {
 	return root(shape...)
 }
 
-// positions lists where the elements of a view lie in its root, in row-major order.
-func positions(v *op.Value) []int64 {
-	at := []int64{v.Offset}
-	for d, n := range v.Shape {
-		next := make([]int64, 0, int64(len(at))*n)
-		for _, base := range at {
-			for i := range n {
-				next = append(next, base+i*v.Stride[d])
-			}
-		}
-		at = next
-	}
-	return at
-}
-
 // fill sets a view's elements; what its root holds beside them is poison.
 func (t *Trial) fill(v *op.Value, gen func(i int) float64) *op.Value {
 	data, ok := t.Inputs[v.Root]
@@ -120,7 +105,7 @@ func (t *Trial) fill(v *op.Value, gen func(i int) float64) *op.Value {
 		}
 		t.Inputs[v.Root] = data
 	}
-	for i, at := range positions(v) {
+	for i, at := range v.Positions() {
 		data[at] = stored(v.Type(), gen(i))
 	}
 	return v

@@ -38,7 +38,7 @@ func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 	m := &image{offset: map[*op.Value]int64{}, written: map[*op.Value]bool{}}
 	for v := range inputs {
 		if v.Kind == op.Param {
-			m.params = append(m.params, make([]byte, max(0, int(roundUp(v.Param+program.Bytes(v), 8))-len(m.params)))...)
+			m.params = append(m.params, make([]byte, max(0, int(program.RoundUp(v.Param+program.Bytes(v), 8))-len(m.params)))...)
 		}
 	}
 	for _, n := range g.Nodes {
@@ -50,11 +50,11 @@ func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 	}
 	at := int64(0)
 	for slot := range slots {
-		at = roundUp(at, pageBytes)
+		at = program.RoundUp(at, pageBytes)
 		m.begin[slot] = at
 		for _, v := range g.Roots() {
 			if v.Kind != op.Param && m.written[v] == (slot == slotWritten) {
-				at = roundUp(at+guardBytes, align)
+				at = program.RoundUp(at+guardBytes, align)
 				m.roots, m.offset[v] = append(m.roots, v), at
 				at += program.Bytes(v) + guardBytes
 			}
@@ -70,8 +70,6 @@ func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 
 // pageBytes is the largest alignment a device may ask for.
 const pageBytes = 4096
-
-func roundUp(n, align int64) int64 { return (n + align - 1) / align * align }
 
 func (m *image) write(inputs map[*op.Value][]float64) {
 	for _, v := range m.roots {
@@ -110,7 +108,7 @@ func (m *image) cover(g *op.Graph) {
 				continue
 			}
 			size, root := int64(v.Type().Size()), m.offset[v.Root]
-			for _, i := range positions(v) {
+			for _, i := range v.Positions() {
 				for at := root + i*size; at < root+(i+1)*size; at++ {
 					m.covered[at] = 1
 				}
@@ -124,7 +122,7 @@ func (m *image) addWorkspace(n int64) {
 	if n == 0 {
 		return
 	}
-	begin := roundUp(int64(len(m.before))+guardBytes, pageBytes)
+	begin := program.RoundUp(int64(len(m.before))+guardBytes, pageBytes)
 	m.workspace = [2]int64{begin, begin + n}
 	gap := int(begin) - len(m.before)
 	m.before = slices.Concat(m.before, bytes.Repeat([]byte{guardByte}, gap), bytes.Repeat([]byte{poisonByte}, int(n)), bytes.Repeat([]byte{guardByte}, guardBytes))

@@ -94,7 +94,7 @@ type judge struct {
 // elements. It returns the largest error in parts of what is allowed.
 func (j judge) output(n *op.Node, v *op.Value, got []byte, want []float64) (share float64, err error) {
 	dtype, size := v.Type(), v.Type().Size()
-	at := positions(v)
+	at := v.Positions()
 	rule, ruled := j.trial.Rules[v.Root]
 	table := slices.IndexFunc(tolerances, func(t Tolerance) bool { return t.Op == op.MustLookup(n.Op).Name })
 	if !ruled && (table < 0 || !dtype.IsFloat()) {

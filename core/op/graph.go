@@ -156,6 +156,21 @@ func (v *Value) Squeeze(dim int) *Value {
 	return v.view(v.Offset, slices.Concat(v.Shape[:dim], v.Shape[dim+1:]), slices.Concat(v.Stride[:dim], v.Stride[dim+1:]))
 }
 
+// Positions lists where the elements of a view lie in its root, in row-major order.
+func (v *Value) Positions() []int64 {
+	at := []int64{v.Offset}
+	for d, n := range v.Shape {
+		next := make([]int64, 0, int64(len(at))*n)
+		for _, base := range at {
+			for i := range n {
+				next = append(next, base+i*v.Stride[d])
+			}
+		}
+		at = next
+	}
+	return at
+}
+
 // Like returns the same geometry over another root of equal storage.
 func (v *Value) Like(root *Value) *Value {
 	if !v.IsView() {

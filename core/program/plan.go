@@ -65,7 +65,7 @@ func PlanMemory(g *op.Graph, align int64) Memory {
 	m := Memory{Offset: map[*op.Value]int64{}}
 	placed := make([]block, 0, len(spans))
 	for _, s := range spans {
-		b := block{first: s.first, last: s.last, end: roundUp(s.bytes, align)}
+		b := block{first: s.first, last: s.last, end: RoundUp(s.bytes, align)}
 		placed = place(placed, &b)
 		m.Bytes = max(m.Bytes, b.end)
 		for _, v := range s.roots {
@@ -75,7 +75,8 @@ func PlanMemory(g *op.Graph, align int64) Memory {
 	return m
 }
 
-func roundUp(n, align int64) int64 { return (n + align - 1) / align * align }
+// RoundUp is the smallest multiple of align that is at least n.
+func RoundUp(n, align int64) int64 { return (n + align - 1) / align * align }
 
 func liveness(g *op.Graph) []*span {
 	byRoot := map[*op.Value]*span{}

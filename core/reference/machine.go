@@ -38,7 +38,7 @@ func (m *Machine) Get(v *op.Value) []float64 {
 		return nil
 	}
 	data := make([]float64, 0, v.Count())
-	for _, at := range positions(v) {
+	for _, at := range v.Positions() {
 		data = append(data, root[at])
 	}
 	return data
@@ -120,7 +120,7 @@ func (m *Machine) save(v *op.Value, t *tensor) {
 		return
 	}
 	root := m.roots[v.Root]
-	for i, at := range positions(v) {
+	for i, at := range v.Positions() {
 		root[at] = m.stored(t.dtype, t.data[i])
 	}
 }

@@ -39,21 +39,6 @@ var kernels = map[abi.Op]kernel{
 	abi.OpAdamw: adamw, abi.OpGlobalNorm: globalNorm, abi.OpGuard: guard,
 }
 
-// positions lists where the elements of a view lie in its root, in row-major order.
-func positions(v *op.Value) []int64 {
-	at := []int64{v.Offset}
-	for d, n := range v.Shape {
-		next := make([]int64, 0, int64(len(at))*n)
-		for _, base := range at {
-			for i := range n {
-				next = append(next, base+i*v.Stride[d])
-			}
-		}
-		at = next
-	}
-	return at
-}
-
 func unwritten(n int64) []float64 {
 	data := make([]float64, n)
 	for i := range data {

@@ -169,11 +169,11 @@ func (s *Session) placeIO(p *Program, g *op.Graph) {
 		case op.Input:
 			p.Inputs = append(p.Inputs, v)
 			p.input[v] = p.ends[0]
-			p.ends[0] += roundUp(program.Bytes(v), s.align)
+			p.ends[0] += program.RoundUp(program.Bytes(v), s.align)
 		case op.Output:
 			p.Outputs = append(p.Outputs, v)
 			p.output[v] = p.ends[1]
-			p.ends[1] += roundUp(program.Bytes(v), s.align)
+			p.ends[1] += program.RoundUp(program.Bytes(v), s.align)
 		}
 	}
 	s.slots[slotInputs] = max(s.slots[slotInputs], p.ends[0])
@@ -215,7 +215,7 @@ func (s *Session) encode(p *Program, g *op.Graph) error {
 		if err != nil {
 			return err
 		}
-		s.workspace = max(s.workspace, roundUp(int64(report.WorkspaceBytes), s.align))
+		s.workspace = max(s.workspace, program.RoundUp(int64(report.WorkspaceBytes), s.align))
 		s.planSizes = append(s.planSizes, int64(report.PlanBytes))
 		p.parts = append(p.parts, &part{nodes: g.Nodes[from:i], list: list, planBytes: int64(report.PlanBytes)})
 		from = i + 1

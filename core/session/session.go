@@ -95,7 +95,7 @@ func (s *Session) Place(states []*op.Value) error {
 		if s.allocated != nil {
 			return fmt.Errorf("session: %s was placed after memory was allocated", v.Name)
 		}
-		bytes := roundUp(program.Bytes(v), s.align)
+		bytes := program.RoundUp(program.Bytes(v), s.align)
 		if bytes > s.largest {
 			return fault.New(fault.Device, "%s needs %d bytes, but the device's largest buffer is %d", v.Name, bytes, s.largest)
 		}
@@ -112,8 +112,6 @@ func (s *Session) Place(states []*op.Value) error {
 
 // stateBuffer is where a new state buffer is begun.
 const stateBuffer = int64(1) << 32
-
-func roundUp(n, align int64) int64 { return (n + align - 1) / align * align }
 
 // claims asks the backend, once for each kind of node, whether it runs it natively.
 func (s *Session) claims(n *op.Node) (bool, error) {
