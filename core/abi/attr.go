@@ -10,11 +10,11 @@ type QuantFormat struct {
 	Format      uint32 // TRAINER_FORMAT_*
 	Bits        uint32 // bits per code
 	Group       uint32 // elements per scale
-	Axis        uint32 // HQQ axis; 0 for formats over the flattened weight
-	CodeLayout  uint32 // 0: high nibble first (element 2i high, 2i+1 low)
+	Interleaved uint32 // 1: a group is elements n/group apart
+	CodeLayout  uint32 // 0: nibbles, high one first; 1: a stream of bits, lowest first
 	ScaleDType  uint32 // dtype of the scale operand: F32, or U8 when nested
-	ZeroDType   uint32 // dtype of the zero operand; 0 none
-	NestedGroup uint32 // scales per second-level scale (NF4: 256); 0 = one level
+	ZeroDType   uint32 // dtype of the zero operand: F32, U8 when nested; 0 none
+	NestedGroup uint32 // scales per second-level scale (NF4: 256, HQQ: 128); 0 = one level
 }
 
 // AttrFill mirrors trainer_attr_fill.

@@ -34,7 +34,7 @@ var constants = map[string]uint64{
 	"SLOT_NONE": uint64(SlotNone), "SLOT_PARAMS": uint64(SlotParams),
 	"KIND_TRANSIENT": uint64(KindTransient), "KIND_INPUT": uint64(KindInput), "KIND_OUTPUT": uint64(KindOutput),
 	"KIND_CONSTANT": uint64(KindConstant), "KIND_STATE": uint64(KindState),
-	"FORMAT_DENSE": uint64(FormatDense), "FORMAT_NF4": uint64(FormatNF4), "FORMAT_FP4": uint64(FormatFP4),
+	"FORMAT_DENSE": uint64(FormatDense), "FORMAT_NF4": uint64(FormatNF4), "FORMAT_FP4": uint64(FormatFP4), "FORMAT_BIASED": uint64(FormatBiased),
 	"FORMAT_AFFINE": uint64(FormatAffine), "FORMAT_INT8": uint64(FormatInt8), "FORMAT_FP8": uint64(FormatFP8),
 	"WEIGHT_DATA": WeightData, "WEIGHT_SCALE": WeightScale, "WEIGHT_ZERO": WeightZero, "WEIGHT_SCALE_SCALE": WeightScaleScale,
 	"WEIGHT_SCALE_ZERO": WeightScaleZero, "WEIGHT_ZERO_SCALE": WeightZeroScale, "WEIGHT_ZERO_ZERO": WeightZeroZero,

@@ -126,11 +126,12 @@ const (
 // Weight formats.
 const (
 	FormatDense  uint32 = 0 // data [out, in] of any float dtype
-	FormatNF4    uint32 = 1 // 4-bit NormalFloat, blocks over the flattened weight (QLoRA, bitsandbytes)
-	FormatFP4    uint32 = 2 // bitsandbytes FP4
-	FormatAffine uint32 = 3 // (code - zero) * scale: HQQ; code * scale + zero with flag: MLX
-	FormatInt8   uint32 = 4 // row-wise int8
+	FormatNF4    uint32 = 1 // 4-bit NormalFloat (QLoRA, bitsandbytes)
+	FormatFP4    uint32 = 2 // bitsandbytes' 4-bit float
+	FormatAffine uint32 = 3 // HQQ: (code - zero) * scale
+	FormatInt8   uint32 = 4 // rows of int8: code * scale
 	FormatFP8    uint32 = 5
+	FormatBiased uint32 = 6 // MLX: code * scale + zero
 )
 
 // The operands of a weight, in order.

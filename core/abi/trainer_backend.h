@@ -58,35 +58,48 @@ extern "C" {
 
 /* ---- weight formats ----------------------------------------------------- */
 #define TRAINER_FORMAT_DENSE 0u  /* data [out, in] of any float dtype */
-#define TRAINER_FORMAT_NF4 1u    /* 4-bit NormalFloat, blocks over the flattened weight (QLoRA, bitsandbytes) */
-#define TRAINER_FORMAT_FP4 2u    /* bitsandbytes FP4 */
-#define TRAINER_FORMAT_AFFINE 3u /* (code - zero) * scale: HQQ; code * scale + zero with flag: MLX */
-#define TRAINER_FORMAT_INT8 4u   /* row-wise int8 */
+#define TRAINER_FORMAT_NF4 1u    /* 4-bit NormalFloat (QLoRA, bitsandbytes) */
+#define TRAINER_FORMAT_FP4 2u    /* bitsandbytes' 4-bit float */
+#define TRAINER_FORMAT_AFFINE 3u /* HQQ: (code - zero) * scale */
+#define TRAINER_FORMAT_INT8 4u   /* rows of int8: code * scale */
 #define TRAINER_FORMAT_FP8 5u
+#define TRAINER_FORMAT_BIASED 6u /* MLX: code * scale + zero */
 
 /* Describes a weight. DENSE: all other fields 0. */
 typedef struct trainer_quant_format {
   uint32_t format;       /* TRAINER_FORMAT_* */
   uint32_t bits;         /* bits per code */
   uint32_t group;        /* elements per scale */
-  uint32_t axis;         /* HQQ axis; 0 for formats over the flattened weight */
-  uint32_t code_layout;  /* 0: high nibble first (element 2i high, 2i+1 low) */
+  uint32_t interleaved;  /* 0: a group is consecutive elements; 1: elements n/group apart (HQQ's axis 0) */
+  uint32_t code_layout;  /* 0: nibbles, high one first; 1: a stream of bits, lowest first */
   uint32_t scale_dtype;  /* dtype of the scale operand: F32, or U8 when nested */
-  uint32_t zero_dtype;   /* dtype of the zero operand; 0 none */
-  uint32_t nested_group; /* scales per second-level scale (NF4: 256); 0 = one level */
+  uint32_t zero_dtype;   /* dtype of the zero operand: F32, U8 when nested; 0 none */
+  uint32_t nested_group; /* scales per second-level scale (NF4: 256, HQQ: 128); 0 = one level */
 } trainer_quant_format;
 
 /* A weight in any format is eight operands in this order; those a format does
  * not have are absent (slot TRAINER_SLOT_NONE).
  *  DENSE: data [out, in].
- *  NF4, FP4: data u8 [ceil(n/2)] over the flattened row-major weight of n elements;
- *    scale f32 [ceil(n/group)] is the block's absmax. Nested: scale u8 holds codes of
- *    the 256-entry signed dynamic map `code` f32 [256], scale_scale f32
- *    [ceil(blocks/nested_group)], scale_zero f32 [1]; absmax = code[scale] *
- *    scale_scale[block / nested_group] + scale_zero.
- *    Value = NF4[data code] * absmax. Quantising takes nearest codes, ties the lower one,
- *    in f32; a nested scale's x = (absmax - scale_zero) / scale_scale is first put on the
- *    grid floor((x + 1) * 32767.5 + 0.5) * (2 / 65535) - 1, as bitsandbytes does.
+ *  Every other format stores n = out * in elements in row-major order, as one code and a
+ *  share in one group's scale each. Element e belongs to group e / group, or e % G where
+ *  interleaved; G = ceil(n / group) groups. Value = number of its code, joined with
+ *  scale and zero of its group, in f32, every operation rounded:
+ *    format  bits           layout  number of a code         value                    group
+ *    NF4     4              0       of a table of 16         number * scale           even
+ *    FP4     4              0       of a table of 16         number * scale           even
+ *    AFFINE  1,2,3,4,8      1       the code, unsigned       (number - zero) * scale  8 k, divides n
+ *    BIASED  2,3,4,5,6,8    1       the code, unsigned       number * scale + zero    8 k, divides in
+ *    INT8    8              1       the code, signed         number * scale           in
+ *  data u8 [ceil(n * bits / 8)]. Layout 0: element 2i in the high bits of byte i. Layout 1:
+ *  element e in bits [e * bits, (e + 1) * bits) of the stream, bit b being bit b % 8 of byte
+ *  b / 8. scale f32 [G]; zero f32 [G] in AFFINE and BIASED. Only AFFINE may be interleaved.
+ *  Nested NF4, FP4: scale u8 [G] holds codes of the 256-entry signed dynamic map `code`
+ *    f32 [256], scale_scale f32 [ceil(G/nested_group)], scale_zero f32 [1]; the scale is
+ *    code[scale] * scale_scale[g / nested_group] + scale_zero.
+ *  Nested AFFINE: scale u8 [G] and zero u8 [G], where nested_group divides G. With
+ *    m = G / nested_group: scale_scale, scale_zero, zero_scale, zero_zero f32 [m]; the scale
+ *    of group g is (scale[g] - scale_zero[g % m]) * scale_scale[g % m], the zero likewise.
+ *  How numbers are quantised stands at TRAINER_OP_QUANTISE.
  *  A shape [out, in] of a quantised weight stands in trainer_projection. */
 #define TRAINER_WEIGHT_DATA 0u
 #define TRAINER_WEIGHT_SCALE 1u
@@ -265,7 +278,25 @@ typedef struct trainer_attr_iota {
  * products round both inputs to it and sum in f32. "+=" outputs are states that
  * are read and added to. Any output marked ? may be absent: it is not computed. */
 
-/* weight(8) <- src [out, in]; attr_quant */
+/* weight(8) <- src [out, in]; attr_quant. Everything in f32, round = to nearest even.
+ *  NF4, FP4: scale = the block's largest magnitude; the code whose number is nearest to
+ *    x / scale, of a tie the lower number. Nested: scale_zero = mean of the scales; codes as
+ *    above of x = (scale - scale_zero) / scale_scale, first put on the grid
+ *    floor((x + 1) * 32767.5 + 0.5) * (2 / 65535) - 1, as bitsandbytes does.
+ *  AFFINE: half-quadratic quantisation (Badri & Shaji 2023), with M = 2^bits - 1 and, of each
+ *    group, inv = min(M / (max - min), 2e4) (1 where max - min <= 1e-4) and zero = -min * inv,
+ *    rounded where bits = 4. Then at most 20 times, with beta = 10 * 1.01^i:
+ *    q = clamp(round(x * inv + zero), 0, M); r = (q - zero) / inv;
+ *    w = sign(x - r) * max(|x - r| - |x - r|^(p - 1) / beta, 0) with p = 0.7;
+ *    zero = mean over the group of q - (x - w) * inv; ended after the round in which the mean
+ *    of |x - r| over the whole weight is not below the best before. Codes are
+ *    clamp(round(x * inv + zero), 0, M), scale = 1 / inv. Nested: scale and zero are
+ *    themselves quantised so, interleaved, 8 bits, without the rounds.
+ *  BIASED: with M = 2^bits - 1: scale = max((max - min) / M, 1e-7), negative where |min| is not
+ *    above |max|; edge = the one of min and max with the larger magnitude (max of a tie);
+ *    q = round(edge / scale); where q != 0 scale = edge / q and zero = edge, else zero = 0;
+ *    code = clamp(round((x - zero) / scale), 0, M), as MLX does.
+ *  INT8: scale = the row's largest magnitude / 127; code = round(x * (127 / magnitude)). */
 #define TRAINER_OP_QUANTISE 0x100u
 /* dst [out, in] <- weight(8); attr_quant */
 #define TRAINER_OP_DEQUANTISE 0x101u

@@ -15,13 +15,13 @@ static const trainer_quant_format *format_of(const struct call *call) { return &
 /* ---- checks ---- */
 
 static int is_plain_dense(const trainer_quant_format *f) {
-  return is_dense(f) && !f->bits && !f->group && !f->axis && !f->code_layout && !f->scale_dtype && !f->zero_dtype && !f->nested_group;
+  return is_dense(f) && !f->bits && !f->group && !f->interleaved && !f->code_layout && !f->scale_dtype && !f->zero_dtype && !f->nested_group;
 }
 
 /* The NF4 layouts there are. A group is even, so that no byte belongs to two blocks. */
 static int is_nf4(const trainer_quant_format *f) {
   int scales = f->nested_group ? f->scale_dtype == TRAINER_U8 : f->scale_dtype == TRAINER_F32;
-  return f->format == TRAINER_FORMAT_NF4 && f->bits == 4 && f->group > 0 && f->group <= GROUP_MAX && f->group % 2 == 0 && f->axis == 0 &&
+  return f->format == TRAINER_FORMAT_NF4 && f->bits == 4 && f->group > 0 && f->group <= GROUP_MAX && f->group % 2 == 0 && f->interleaved == 0 &&
          f->code_layout == 0 && f->zero_dtype == 0 && scales && f->nested_group <= INT32_MAX;
 }
 
