@@ -10,6 +10,7 @@ import (
 
 	"trainer/core/op"
 	"trainer/core/program"
+	"trainer/core/session"
 	"trainer/fault"
 )
 
@@ -175,19 +176,32 @@ func (e *Engine) fits() error {
 		return err // the states alone
 	}
 	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
-	defer func() {
+	forget := func() {
 		e.Session.Reset(mark)
-		e.arenas = noted
+		e.arenas = maps.Clone(noted)
 		clear(e.bodies)
 		clear(e.generators)
-	}()
+	}
+	defer forget()
 	largest := e.uses
 	largest.Train, largest.Evaluate = longest(e.uses.Train), longest(e.uses.Evaluate)
 	if err := e.compileShapes(largest); err != nil {
 		return err
 	}
-	return e.withinLimit()
+	err := e.withinLimit()
+	if m := e.Session.Memory(); err != nil && e.goal(m) > 0 {
+		e.Session.Pack(e.goal(m))
+		forget()
+		if err := e.compileShapes(largest); err != nil {
+			return err
+		}
+		return e.withinLimit()
+	}
+	return err
 }
+
+// goal is the arena that would keep to the limit.
+func (e *Engine) goal(m session.Memory) int64 { return e.Settings.MemoryLimit - (m.Total() - m.Arena) }
 
 // limitPlans gives the backend's plans of lists what the limit leaves. The largest shapes'
 // fit, and every list runs without one too.

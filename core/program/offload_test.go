@@ -56,7 +56,7 @@ func TestOffloadMovesWhatOnlyTheBackwardReads(t *testing.T) {
 // the copy.
 func TestOffloadedCopiesRunBeside(t *testing.T) {
 	g, kept := offloaded(1)
-	m := program.PlanMemory(g, 64)
+	m := program.PlanMemory(g, 64, 0)
 	host, _ := program.PlanHost(g, 64)
 	at := func(v *op.Value) program.Address {
 		if offset, ok := m.Offset[v]; ok {

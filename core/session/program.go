@@ -60,7 +60,7 @@ func (s *Session) compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 		p.inner, p.ends = within.memory.Offset, within.ends
 	}
 	p.shared = program.Shared(g)
-	p.memory = program.PlanMemory(withoutValues(g, p.inner), s.align)
+	p.memory = program.PlanMemory(withoutValues(g, p.inner), s.align, s.goal)
 	if within != nil {
 		p.shift(within.memory.Offset[scratch])
 	}
@@ -112,7 +112,7 @@ func (s *Session) Scratch(g *op.Graph, outer ...*op.Value) (int64, error) {
 	for _, v := range outer {
 		known[v.Root] = 0
 	}
-	return program.PlanMemory(withoutValues(g, known), s.align).Bytes, nil
+	return program.PlanMemory(withoutValues(g, known), s.align, 0).Bytes, nil
 }
 
 func (s *Session) lower(g *op.Graph) error {

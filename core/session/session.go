@@ -49,6 +49,7 @@ type Session struct {
 	workspace int64
 	planSizes []int64 // of every list compiled
 	planLimit int64   // bytes that plans may take
+	goal      int64   // arena bytes worth looking hard for; 0 = any
 	allocated *Mark   // what Allocate obtained memory for; nil before
 	plans     []*part // with a plan, least recently used first
 	planned   int64   // bytes that plans take now
@@ -180,6 +181,10 @@ func (s *Session) planBytes() (bytes int64) {
 
 // LimitPlans holds plans to so many bytes; lists that find no room run without one.
 func (s *Session) LimitPlans(bytes int64) { s.planLimit = bytes }
+
+// Pack has programs compiled from now on planned harder while their arenas take more than so
+// many bytes.
+func (s *Session) Pack(bytes int64) { s.goal = bytes }
 
 // Allocate obtains the planned memory.
 func (s *Session) Allocate() error {
