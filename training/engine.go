@@ -205,7 +205,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	spec := bodySpec{batch: sh.batch, seq: sh.seq, scratch: scratch, training: sh.training,
-		policy: func(block int) program.Policy { return e.Policy[block] }, stride: e.stride, offloads: e.offloads}
+		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.reach(), offloads: e.offloads}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate
 	}

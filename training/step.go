@@ -62,7 +62,7 @@ type bodySpec struct {
 	scratch    int64                    // bytes the head needs at most
 	training   bool                     // with a backward
 	policy     func(int) program.Policy // of each layer
-	stride     int                      // layers between those that offload; 0 = none does
+	reach      int                      // layers that compute while one's results are copied; 0 = none are
 	offloads   func(int) bool           // whether a layer does
 	update     func(*op.Builder)        // emitted behind the backward; nil = the update is a program of its own
 }
@@ -94,8 +94,8 @@ func buildBody(n *Network, s scalars, p program.Precision, spec bodySpec) Body {
 	program.Assign(b.Graph, p)
 	if spec.training {
 		program.Recompute(b.Graph, spec.policy)
-		if spec.stride > 0 {
-			program.Offload(b.Graph, spec.offloads, spec.stride)
+		if spec.reach > 0 {
+			program.Offload(b.Graph, spec.offloads, spec.reach)
 		}
 	}
 	body.Graph = b.Graph
