@@ -263,8 +263,9 @@ typedef struct trainer_attr_random {
 } trainer_attr_random;
 
 typedef struct trainer_attr_bits {
-  uint32_t bits;  /* 1, 2, 4 or 8 */
-  uint32_t order; /* 0: first element in the high bits; 1: in the low bits */
+  uint32_t bits;  /* order 0: 1, 2, 4 or 8; order 1: 1 to 8 */
+  uint32_t order; /* 0: first element in the high bits of a byte; 1: a stream of bits, lowest
+                   * first, in which an element may lie in two bytes */
 } trainer_attr_bits;
 
 typedef struct trainer_attr_iota {
