@@ -146,14 +146,21 @@ static inline struct quant quant_of(const struct view *w, const trainer_quant_fo
   return q;
 }
 
-/* ---- elements; on a GPU no operation is fused with another ---- */
+/* ---- elements; on a GPU no operation is fused with another, and divisions of small
+ * numbers are short ---- */
 
 #ifdef __CUDA_ARCH__
+#define quant_load(at) __ldg(at)
+#define quant_divide(a, b) ((a) <= UINT32_MAX ? (int64_t)((uint32_t)(a) / (uint32_t)(b)) : (a) / (b))
+#define quant_modulo(a, b) ((a) <= UINT32_MAX ? (int64_t)((uint32_t)(a) % (uint32_t)(b)) : (a) % (b))
 #define quant_add(a, b) __fadd_rn(a, b)
 #define quant_sub(a, b) __fsub_rn(a, b)
 #define quant_mul(a, b) __fmul_rn(a, b)
 #define quant_div(a, b) __fdiv_rn(a, b)
 #else
+#define quant_load(at) (*(at))
+#define quant_divide(a, b) ((a) / (b))
+#define quant_modulo(a, b) ((a) % (b))
 #define quant_add(a, b) ((a) + (b))
 #define quant_sub(a, b) ((a) - (b))
 #define quant_mul(a, b) ((a) * (b))
@@ -161,15 +168,15 @@ static inline struct quant quant_of(const struct view *w, const trainer_quant_fo
 #endif
 
 NATIVE_INLINE int64_t quant_group_of(const struct quant *q, int64_t e) {
-  return q->format.interleaved ? e % q->groups : e / q->format.group;
+  return q->format.interleaved ? quant_modulo(e, q->groups) : quant_divide(e, q->format.group);
 }
 
 NATIVE_INLINE uint32_t quant_code(const struct quant *q, int64_t e) {
   uint32_t bits = q->format.bits;
-  if (q->format.code_layout == 0) return (uint32_t)q->data[e / 2] >> (e % 2 ? 0 : 4) & 15u;
+  if (q->format.code_layout == 0) return (uint32_t)quant_load(q->data + e / 2) >> (e % 2 ? 0 : 4) & 15u;
   int64_t bit = e * bits, at = bit / 8;
-  uint32_t low = (uint32_t)(bit % 8), word = q->data[at];
-  if (low + bits > 8) word |= (uint32_t)q->data[at + 1] << 8;
+  uint32_t low = (uint32_t)(bit % 8), word = quant_load(q->data + at);
+  if (low + bits > 8) word |= (uint32_t)quant_load(q->data + at + 1) << 8;
   return word >> low & ((1u << bits) - 1);
 }
 
@@ -186,19 +193,23 @@ NATIVE_INLINE float quant_join(uint32_t format, float number, float scale, float
   return format == TRAINER_FORMAT_BIASED ? quant_add(x, zero) : x;
 }
 
+/* A scale or zero of AFFINE that is itself stored as a code. */
+NATIVE_INLINE float quant_inner(const struct quant *q, const void *codes, const float *scale, const float *zero, int64_t g) {
+  int64_t o = quant_modulo(g, q->outer);
+  return quant_join(TRAINER_FORMAT_AFFINE, (float)quant_load((const uint8_t *)codes + g), quant_load(scale + o), quant_load(zero + o));
+}
+
 NATIVE_INLINE float quant_scale(const struct quant *q, int64_t g) {
-  if (!q->format.nested_group) return ((const float *)q->scale)[g];
-  uint8_t code = ((const uint8_t *)q->scale)[g];
-  if (q->format.format == TRAINER_FORMAT_AFFINE)
-    return quant_join(TRAINER_FORMAT_AFFINE, (float)code, q->scale_scale[g % q->outer], q->scale_zero[g % q->outer]);
-  return quant_join(TRAINER_FORMAT_BIASED, q->map[code], q->scale_scale[g / q->format.nested_group], q->scale_zero[0]);
+  if (!q->format.nested_group) return quant_load((const float *)q->scale + g);
+  if (q->format.format == TRAINER_FORMAT_AFFINE) return quant_inner(q, q->scale, q->scale_scale, q->scale_zero, g);
+  float number = quant_load(q->map + quant_load((const uint8_t *)q->scale + g));
+  return quant_join(TRAINER_FORMAT_BIASED, number, quant_load(q->scale_scale + quant_divide(g, q->format.nested_group)), quant_load(q->scale_zero));
 }
 
 /* 0 where the format has none. */
 NATIVE_INLINE float quant_zero(const struct quant *q, int64_t g) {
   if (!q->format.zero_dtype) return 0.0f;
-  if (!q->format.nested_group) return ((const float *)q->zero)[g];
-  return quant_join(TRAINER_FORMAT_AFFINE, (float)((const uint8_t *)q->zero)[g], q->zero_scale[g % q->outer], q->zero_zero[g % q->outer]);
+  return q->format.nested_group ? quant_inner(q, q->zero, q->zero_scale, q->zero_zero, g) : quant_load((const float *)q->zero + g);
 }
 
 NATIVE_INLINE float quant_value(const struct quant *q, int64_t e) {
