@@ -37,4 +37,6 @@ var all = []*Family{
 	{Op: abi.OpAdamw, Name: "adamw", Tier: 1, Compose: composeAdamW},
 	{Op: abi.OpGlobalNorm, Name: "global_norm", Tier: 1, Compose: composeGlobalNorm},
 	{Op: abi.OpGuard, Name: "guard", Tier: 1, Compose: composeGuard},
+	{Op: abi.OpScale, Name: "scale", Tier: 1, Backward: backwardScale, Compose: composeScale, InPlace: [][2]int{{0, 0}}},
+	{Op: abi.OpScaleGrad, Name: "scale_grad", Tier: 1, Compose: composeScaleGrad, InPlace: [][2]int{{0, 0}}},
 }
