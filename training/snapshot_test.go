@@ -25,7 +25,7 @@ func (e *Engine) saver(dir string) func(checkpoint.State) error {
 	return func(s checkpoint.State) error {
 		_, err := checkpoint.Write(dir, s.Step, func(folder string) error {
 			save := func(dir string) error { return e.SaveAdapter(dir, "base") }
-			if !e.Net.Method.Adapters {
+			if !e.Net.Method.Adapters() {
 				save = e.SaveModel
 			}
 			if err := save(folder); err != nil {

@@ -33,6 +33,19 @@ type trial struct {
 	Settings
 }
 
+// trainType is a method and a storage by the name a person gives both.
+func trainType(t *testing.T, name string) Method {
+	t.Helper()
+	parts, ok := map[string][2]string{"full": {"full", "none"}, "lora": {"lora", "none"}, "qlora": {"lora", "nf4"}, "dora": {"dora", "none"}, "bnb_dora": {"dora", "nf4"},
+		"llama_pro": {"llama_pro", "none"}, "bnb_llama_pro": {"llama_pro", "nf4"}}[name]
+	require.True(t, ok, name)
+	m, err := MethodByName(parts[0])
+	require.NoError(t, err)
+	m.Storage, err = Storage{Name: parts[1]}.Format()
+	require.NoError(t, err)
+	return m
+}
+
 // newTrial is a trial with dropout and rows of unequal lengths.
 func newTrial(method string) trial {
 	precision, _ := program.PrecisionByName("fp32")
@@ -90,12 +103,10 @@ func (tr trial) plan(t *testing.T) (*Engine, error) {
 	weights, err := safetensors.OpenFolder(tr.model)
 	require.NoError(t, err)
 	t.Cleanup(func() { weights.Close() })
-	method, err := MethodByName(tr.method)
-	require.NoError(t, err)
 	lora := LoRA{Rank: 8, Alpha: 16, Dropout: tr.dropout, Targets: []string{"q_proj", "k_proj", "v_proj", "up_proj", "down_proj", "gate_proj"}}
 	uses := tr.loop().Uses(tr.Settings)
 	uses.Source, uses.Generate = NewSource(weights), tr.generate
-	return NewEngine(openSessionWith(t, tr.options), NewNetwork(llama.Model{Config: config}, method, lora), tr.Settings, uses)
+	return NewEngine(openSessionWith(t, tr.options), NewNetwork(llama.Model{Config: config}, trainType(t, tr.method), lora), tr.Settings, uses)
 }
 
 // start plans and loads.

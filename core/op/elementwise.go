@@ -61,16 +61,15 @@ func fit(v, dst *Value) *Value {
 	return v.Broadcast(dst.Shape...)
 }
 
-func backwardCopy(w *Backprop, n *Node) {
+// backwardCast is that of copies too, which know no other dtype.
+func backwardCast(w *Backprop, n *Node) {
 	dy := w.Grad(n.Out[0])
+	if sum := w.Accumulator(n.In[0]); sum != nil {
+		w.Binary(abi.BinaryAdd, sum, sum, dy)
+		return
+	}
 	dx := w.Dest(n.In[0])
 	w.Cast(dx, dy)
-	w.Done(n.In[0], dx)
-}
-
-func backwardCast(w *Backprop, n *Node) {
-	dx := w.Dest(n.In[0])
-	w.Cast(dx, w.Grad(n.Out[0]))
 	w.Done(n.In[0], dx)
 }
 

@@ -5,7 +5,7 @@ import "trainer/core/abi"
 // The list of ops. A kernel family is one word, and that word is the file name in
 // core/op, core/reference, core/conformance and plugins/*/kernels.
 var all = []*Family{
-	{Op: abi.OpCopy, Name: "copy", Backward: backwardCopy},
+	{Op: abi.OpCopy, Name: "copy", Backward: backwardCast},
 	{Op: abi.OpFill, Name: "fill"},
 	{Op: abi.OpCast, Name: "cast", Backward: backwardCast},
 	{Op: abi.OpUnary, Name: "unary", InPlace: [][2]int{{0, 0}}},
