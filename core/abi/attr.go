@@ -59,7 +59,7 @@ type AttrRandom struct {
 
 // AttrBits mirrors trainer_attr_bits.
 type AttrBits struct {
-	Bits  uint32 // 1, 2, 4 or 8
+	Bits  uint32 // order 0: 1, 2, 4 or 8; order 1: 1 to 8
 	Order uint32 // 0: first element in the high bits; 1: in the low bits
 }
 
