@@ -264,7 +264,12 @@ type stepsRun struct {
 	}
 	Layers    int   // of an expanded model
 	NewBlocks []int `json:"new_blocks"`
-	Adapter   *struct {
+	HQQ       *struct {
+		Bits  uint32 `json:"nbits"`
+		Group uint32 `json:"group_size"`
+		Axis  int
+	}
+	Adapter *struct {
 		R       int64
 		Alpha   float64
 		Targets []string
@@ -290,6 +295,8 @@ func TestStepOracles(t *testing.T) {
 		{"full_mistral", "full", "fp32", 2e-5}, {"full_qwen2", "full", "fp32", 2e-5}, {"full_qwen3", "full", "fp32", 2e-5},
 		{"lora", "lora", "fp32", 2e-5}, {"qlora", "qlora", "fp32", 2e-5}, {"dora", "dora", "fp32", 2e-5}, {"bnb_dora", "bnb_dora", "fp32", 2e-5},
 		{"llama_pro", "llama_pro", "fp32", 2e-5}, {"bnb_llama_pro", "bnb_llama_pro", "fp32", 2e-5},
+		{"hqq_lora", "hqq_lora", "fp32", 2e-5}, {"hqq_lora_axis0", "hqq_lora", "fp32", 2e-5}, {"hqq_lora_2bit", "hqq_lora", "fp32", 2e-5},
+		{"hqq_dora", "hqq_dora", "fp32", 2e-5}, {"hqq_llama_pro", "hqq_llama_pro", "fp32", 2e-5},
 		{"full_bf16_autocast", "full", "bf16_autocast", 1e-3},
 		{"unequal_token", "full", "fp32", 2e-5}, {"unequal_micro_batch", "full", "fp32", 2e-5},
 	}
@@ -332,6 +339,11 @@ func stepEngine(t *testing.T, methodName, precision string, want stepsRun) *Engi
 		lora = LoRA{Rank: want.Adapter.R, Alpha: want.Adapter.Alpha, Targets: want.Adapter.Targets}
 	}
 	model, method := oracles+"models/"+cmp.Or(want.Model, "llama2"), trainType(t, methodName)
+	if h := want.HQQ; h != nil {
+		var err error
+		method.Storage, err = Storage{Name: "hqq", Bits: h.Bits, Group: h.Group, Interleaved: h.Axis == 0}.Format()
+		require.NoError(t, err)
+	}
 	if method.Expanded {
 		method.Blocks = want.NewBlocks
 		model = expanded(t, model, want.Layers)

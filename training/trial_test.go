@@ -36,12 +36,13 @@ type trial struct {
 // trainType is a method and a storage by the name a person gives both.
 func trainType(t *testing.T, name string) Method {
 	t.Helper()
-	parts, ok := map[string][2]string{"full": {"full", "none"}, "lora": {"lora", "none"}, "qlora": {"lora", "nf4"}, "dora": {"dora", "none"}, "bnb_dora": {"dora", "nf4"},
-		"llama_pro": {"llama_pro", "none"}, "bnb_llama_pro": {"llama_pro", "nf4"}}[name]
+	parts, ok := map[string][2]string{"full": {"full", "none"}, "lora": {"lora", "none"}, "qlora": {"lora", "nf4"}, "hqq_lora": {"lora", "hqq"}, "mlx_lora": {"lora", "mlx"}, "int8_lora": {"lora", "int8"},
+		"dora": {"dora", "none"}, "bnb_dora": {"dora", "nf4"}, "hqq_dora": {"dora", "hqq"},
+		"llama_pro": {"llama_pro", "none"}, "bnb_llama_pro": {"llama_pro", "nf4"}, "hqq_llama_pro": {"llama_pro", "hqq"}}[name]
 	require.True(t, ok, name)
 	m, err := MethodByName(parts[0])
 	require.NoError(t, err)
-	m.Storage, err = Storage{Name: parts[1]}.Format()
+	m.Storage, err = Storage{Name: parts[1], Bits: 4, Group: 64}.Format()
 	require.NoError(t, err)
 	return m
 }

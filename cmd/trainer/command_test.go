@@ -290,6 +290,6 @@ func TestCompletion(t *testing.T) {
 		assert.Equal(t, 0, r.code)
 		assert.Contains(t, r.out, sign)
 	}
-	assert.Equal(t, strings.Join(trainTypes, "\n") + "\n:4\n", trainer(t, "__complete", "--train_type", "").out)
+	assert.Equal(t, strings.Join(trainTypes, "\n")+"\n:4\n", trainer(t, "__complete", "--train_type", "").out)
 	assert.Contains(t, trainer(t, "__complete", "plan", "--sha").out, "--shape\t")
 }

@@ -135,7 +135,7 @@ func (w *workshop) method() (training.Method, error) {
 	if err != nil {
 		return method, err
 	}
-	if method.Storage, err = (training.Storage{Name: c.Quantization}).Format(); err != nil {
+	if method.Storage, err = w.storage().Format(); err != nil {
 		return method, err
 	}
 	if method.Expanded {
@@ -143,6 +143,12 @@ func (w *workshop) method() (training.Method, error) {
 		method.Blocks = w.model.Config.NewBlocks
 	}
 	return method, err
+}
+
+// storage is how the frozen base is kept.
+func (w *workshop) storage() training.Storage {
+	c := w.job.Config
+	return training.Storage{Name: c.Quantization, Bits: uint32(c.NBits), Group: uint32(c.HQQGroupSize), Interleaved: c.HQQAxis == 0, Nested: c.HQQQuantMeta}
 }
 
 // session opens the job's device; without one the session can only plan.

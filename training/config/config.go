@@ -19,6 +19,10 @@ type Config struct {
 	// What is trained.
 	TrainType         string // see Type
 	Quantization      string // what the frozen base is stored as; empty = by train type
+	NBits             int    // bits of a weight, of hqq and mlx
+	HQQGroupSize      int    // weights that share a scale
+	HQQAxis           int    // 1 = groups lie side by side, 0 = interleaved
+	HQQQuantMeta      bool   // scales and zeros are quantised too
 	LlamaProPath      string // the expanded model; empty = ModelName
 	LoraRank          int
 	LoraAlpha         float64 // the adapter's output is scaled by LoraAlpha/LoraRank

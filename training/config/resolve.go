@@ -155,7 +155,7 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
-	for _, check := range []func() error{c.checkTargets, c.checkTrainType, c.checkRecompute, c.checkOptimizer, c.checkTogether} {
+	for _, check := range []func() error{c.checkTargets, c.checkTrainType, c.checkQuantisation, c.checkRecompute, c.checkOptimizer, c.checkTogether} {
 		if err := check(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -31,8 +32,9 @@ var trainTypes = []TrainType{
 	{"full", methodFull, unquantised},
 	{"lora", methodLoRA, unquantised}, {"custom_lora", methodLoRA, unquantised},
 	{"qlora", methodLoRA, "nf4"}, {"custom_qlora", methodLoRA, "nf4"},
-	{"dora", methodDoRA, unquantised}, {"bnb_dora", methodDoRA, "nf4"},
-	{"llama_pro", methodLlamaPro, unquantised}, {"bnb_llama_pro", methodLlamaPro, "nf4"},
+	{"hqq_lora", methodLoRA, "hqq"},
+	{"dora", methodDoRA, unquantised}, {"bnb_dora", methodDoRA, "nf4"}, {"hqq_dora", methodDoRA, "hqq"},
+	{"llama_pro", methodLlamaPro, unquantised}, {"bnb_llama_pro", methodLlamaPro, "nf4"}, {"hqq_llama_pro", methodLlamaPro, "hqq"},
 }
 
 func trainTypeNames() (names []string) {
@@ -56,8 +58,22 @@ func (t TrainType) Expanded() bool { return t.Method == methodLlamaPro }
 // DoRA tells whether adapters have magnitudes.
 func (t TrainType) DoRA() bool { return t.Method == methodDoRA }
 
-// quantisers are the values of --quantization.
-var quantisers = []string{unquantised, "nf4"}
+// quantisers are the values of --quantization, with the numbers of bits that each knows.
+var quantisers = map[string][]int{unquantised: {usualBits}, "nf4": {usualBits}, "fp4": {usualBits}, "hqq": {8, 4, 3, 2, 1}, "mlx": {2, 3, 4, 5, 6, 8}, "int8": {usualBits, 8}}
+
+const usualBits = 4
+
+// checkQuantisation refuses bits that the base's quantiser does not know.
+func (c *Config) checkQuantisation() error {
+	name := cmp.Or(c.Quantization, c.Type().Quantization)
+	if c.HQQGroupSize%8 != 0 {
+		return usage("hqq_group_size", strconv.Itoa(c.HQQGroupSize), "a multiple of 8")
+	}
+	if bits := quantisers[name]; !slices.Contains(bits, c.NBits) {
+		return usage("n_bits", fmt.Sprintf("%d with --quantization %s", c.NBits, name), strings.Trim(fmt.Sprint(bits), "[]")+", or another quantiser: hqq or mlx")
+	}
+	return nil
+}
 
 // checkTrainType refuses what a train type has no use for.
 func (c *Config) checkTrainType() error {
