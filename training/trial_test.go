@@ -99,15 +99,22 @@ func (tr trial) plan(t *testing.T) (*Engine, error) {
 	if tr.model == "" {
 		tr.model = oracles + "models/llama2"
 	}
+	method := trainType(t, tr.method)
+	if method.Expanded {
+		shape, err := llama.ReadConfig(tr.model)
+		require.NoError(t, err)
+		tr.model = expanded(t, tr.model, shape.NumLayers+1)
+	}
 	config, err := llama.ReadConfig(tr.model)
 	require.NoError(t, err)
 	weights, err := safetensors.OpenFolder(tr.model)
 	require.NoError(t, err)
 	t.Cleanup(func() { weights.Close() })
+	method.Blocks = config.NewBlocks
 	lora := LoRA{Rank: 8, Alpha: 16, Dropout: tr.dropout, Targets: []string{"q_proj", "k_proj", "v_proj", "up_proj", "down_proj", "gate_proj"}}
 	uses := tr.loop().Uses(tr.Settings)
 	uses.Source, uses.Generate = NewSource(weights), tr.generate
-	return NewEngine(openSessionWith(t, tr.options), NewNetwork(llama.Model{Config: config}, trainType(t, tr.method), lora), tr.Settings, uses)
+	return NewEngine(openSessionWith(t, tr.options), NewNetwork(llama.Model{Config: config}, method, lora), tr.Settings, uses)
 }
 
 // start plans and loads.
