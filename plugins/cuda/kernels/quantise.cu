@@ -3,7 +3,7 @@
  * backend and bitsandbytes make of it. */
 #include <string.h>
 
-#include "../../../native/nf4.h"
+#include "../../../native/quantise.h"
 #include "blend.cuh"
 #include "weight.cuh"
 
@@ -33,7 +33,7 @@ static int nf4_operands_ok(const struct view *weight, const trainer_quant_format
   if (extra || !is_array(&weight[TRAINER_WEIGHT_DATA], TRAINER_U8, divide_up(n, 2)) || !is_array(&weight[TRAINER_WEIGHT_SCALE], f->scale_dtype, blocks)) return 0;
   if (!f->nested_group) return !weight[TRAINER_WEIGHT_SCALE_SCALE].present && !weight[TRAINER_WEIGHT_SCALE_ZERO].present && !weight[TRAINER_WEIGHT_CODE].present;
   return is_array(&weight[TRAINER_WEIGHT_SCALE_SCALE], TRAINER_F32, divide_up(blocks, f->nested_group)) &&
-         is_array(&weight[TRAINER_WEIGHT_SCALE_ZERO], TRAINER_F32, 1) && is_array(&weight[TRAINER_WEIGHT_CODE], TRAINER_F32, DYNAMIC_MAP_ENTRIES);
+         is_array(&weight[TRAINER_WEIGHT_SCALE_ZERO], TRAINER_F32, 1) && is_array(&weight[TRAINER_WEIGHT_CODE], TRAINER_F32, QUANT_MAP);
 }
 
 static int only_data(const struct view *weight) {
@@ -109,10 +109,10 @@ static __global__ void __launch_bounds__(THREADS) encode_blocks(uint8_t *codes, 
   }
   most = warp_largest(most);
   if (lane == 0) absmax[block] = most;
-  if (most == 0.0f) most = 1.0f; /* all zero: code 7, which is 0 */
+  float factor = quant_block_factor(most);
   for (int i = lane * 2; i < length; i += WARP * 2) {
-    unsigned code = encode(__fdiv_rn(to_f32(x[begin + i]), most), &middles) << 4;
-    if (i + 1 < length) code |= encode(__fdiv_rn(to_f32(x[begin + i + 1]), most), &middles);
+    unsigned code = encode(to_f32(x[begin + i]) * factor, &middles) << 4;
+    if (i + 1 < length) code |= encode(to_f32(x[begin + i + 1]) * factor, &middles);
     codes[(begin + i) / 2] = (uint8_t)code;
   }
 }
@@ -165,8 +165,8 @@ static __global__ void mean_of(float *mean, const float *x, int64_t n) {
 }
 
 struct dynamic {
-  float map[DYNAMIC_MAP_ENTRIES];
-  float middle[DYNAMIC_MAP_ENTRIES - 1];
+  float map[QUANT_MAP];
+  float middle[QUANT_MAP - 1];
 };
 
 /* The largest magnitude of a block of threads. */
@@ -179,33 +179,19 @@ static __device__ float block_largest(float x, float *shared) {
   return x;
 }
 
-/* dynamic_map_encode of native/nf4.h, no operation fused with another so that the bits are
- * the same. */
-static __device__ __forceinline__ uint8_t encode_dynamic(float x, const float *middle) {
-  float step = floorf(__fadd_rn(__fmul_rn(__fadd_rn(x, 1.0f), 32767.5f), 0.5f));
-  x = __fadd_rn(__fmul_rn(step, 2.0f / 65535.0f), -1.0f);
-  int low = 0, high = DYNAMIC_MAP_ENTRIES - 1;
-  while (low < high) {
-    int at = (low + high) / 2;
-    if (x > middle[at]) low = at + 1;
-    else high = at;
-  }
-  return (uint8_t)low;
-}
-
 /* One group of scales a block: scales minus their mean, as codes of the dynamic map. */
 static __global__ void __launch_bounds__(THREADS) encode_scales(uint8_t *codes, float *nested, float *map, const float *absmax, const float *mean, int64_t blocks,
                                                                 uint32_t group, const __grid_constant__ struct dynamic dynamic) {
-  __shared__ float middle[DYNAMIC_MAP_ENTRIES - 1], shared[WARP];
+  __shared__ float middle[QUANT_MAP - 1], shared[WARP];
   int64_t begin = (int64_t)blockIdx.x * group, end = begin + group < blocks ? begin + group : blocks;
-  for (int i = threadIdx.x; i < DYNAMIC_MAP_ENTRIES - 1; i += THREADS) middle[i] = dynamic.middle[i];
+  for (int i = threadIdx.x; i < QUANT_MAP - 1; i += THREADS) middle[i] = dynamic.middle[i];
   if (blockIdx.x == 0)
-    for (int i = threadIdx.x; i < DYNAMIC_MAP_ENTRIES; i += THREADS) map[i] = dynamic.map[i];
+    for (int i = threadIdx.x; i < QUANT_MAP; i += THREADS) map[i] = dynamic.map[i];
   float most = 0.0f;
   for (int64_t i = begin + threadIdx.x; i < end; i += THREADS) most = larger(most, fabsf(absmax[i] - *mean));
   most = block_largest(most, shared);
   if (threadIdx.x == 0) nested[blockIdx.x] = most;
-  for (int64_t i = begin + threadIdx.x; i < end; i += THREADS) codes[i] = encode_dynamic(most == 0.0f ? 0.0f : __fdiv_rn(absmax[i] - *mean, most), middle);
+  for (int64_t i = begin + threadIdx.x; i < end; i += THREADS) codes[i] = quant_map_code(most == 0.0f ? 0.0f : __fdiv_rn(absmax[i] - *mean, most), middle);
 }
 
 /* ---- the ops ---- */
@@ -226,8 +212,8 @@ static void quantise_scales(const struct call *call, const float *absmax, int64_
   struct dynamic dynamic;
   uint32_t group = format_of(call)->nested_group;
   float *mean = (float *)w[TRAINER_WEIGHT_SCALE_ZERO].data;
-  dynamic_map(dynamic.map);
-  codes_between(dynamic.middle, dynamic.map, DYNAMIC_MAP_ENTRIES);
+  quant_map(dynamic.map);
+  quant_middles(dynamic.middle, dynamic.map, QUANT_MAP);
   mean_of<<<1, WARP, 0, call->stream>>>(mean, absmax, blocks);
   encode_scales<<<(unsigned)divide_up(blocks, group), THREADS, 0, call->stream>>>((uint8_t *)w[TRAINER_WEIGHT_SCALE].data, (float *)w[TRAINER_WEIGHT_SCALE_SCALE].data,
                                                                                  (float *)w[TRAINER_WEIGHT_CODE].data, absmax, mean, blocks, group, dynamic);
@@ -241,7 +227,7 @@ static int32_t quantise_run(const struct call *call, char *text, uint64_t bytes)
   if (blocks == 0) return TRAINER_OK;
   float *absmax = (float *)(f->nested_group ? call->workspace : w[TRAINER_WEIGHT_SCALE].data);
   struct middles middles;
-  codes_between(middles.nf4, nf4_values, 16);
+  quant_middles(middles.nf4, quant_nf4, 16);
   unsigned grid = (unsigned)divide_up(blocks, THREADS / WARP);
   WITH_FLOAT(T, src->dtype, encode_blocks<T><<<grid, THREADS, 0, call->stream>>>((uint8_t *)w[TRAINER_WEIGHT_DATA].data, absmax, (const T *)src->data, src->count,
                                                                                 f->group, blocks, middles));

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "../../../native/nf4.h"
+#include "../../../native/quant.h"
 
 /* ---- checks ---- */
 
@@ -157,7 +157,7 @@ void dequantise(struct matrix dst, const struct view *view, const trainer_quant_
                   format->group,
                   format->nested_group,
                   {}};
-  memcpy(w.value, nf4_values, sizeof w.value);
+  memcpy(w.value, quant_nf4, sizeof w.value);
   if (dst.rows == 0 || dst.cols == 0) return;
   WITH_FLOAT(T, dst.dtype, launch<T>(dst, &w, stream));
 }
