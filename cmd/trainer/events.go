@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"trainer/core/plugin"
+	"trainer/training"
 	"trainer/training/config"
 	"trainer/training/metrics"
 )
@@ -22,8 +23,9 @@ type Job struct {
 	Bench        BenchOptions  `codec:"bench"`
 	Checkpoint   string        `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
 
-	lock     *os.File     // of the output folder; see lockFolder
-	finished *metrics.End // nothing is left to do
+	lock     *os.File       // of the output folder; see lockFolder
+	adopted  *training.LoRA // of Adapter; see adoptAdapter
+	finished *metrics.End   // nothing is left to do
 }
 
 // DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the

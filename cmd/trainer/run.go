@@ -138,7 +138,7 @@ func (w *workshop) longestText() (n int64) {
 // answer has every prompt continued, as the model is after so many steps.
 func (w *workshop) answer(ctx context.Context, events Events, step int) error {
 	model := "adapter"
-	if step == 0 || !w.net.Method.Adapters {
+	if step == 0 || !w.net.Method.Adapters() {
 		model = "base"
 	}
 	for _, p := range w.job.Prompts {
@@ -250,9 +250,19 @@ func (w *workshop) optimizer() training.Optimizer {
 	return o
 }
 
-// lora is the shape of the adapters. It refuses targets the model does not have.
+// lora is the shape of the adapters: of the adapter that is used, else what the settings say.
+// It refuses targets the model does not have.
 func (w *workshop) lora() (training.LoRA, error) {
+	if w.job.adopted != nil {
+		return *w.job.adopted, nil
+	}
 	c := w.job.Config
-	targets, err := w.model.Config.Targets(c.Targets())
-	return training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, Targets: targets}, err
+	l := training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, RankStable: c.UseRSLoRA}
+	var err error
+	if l.Targets, err = w.model.Config.Targets(c.Targets()); err != nil {
+		return l, err
+	}
+	l.RankPattern, _ = c.Ranks() // patterns were read before
+	l.AlphaPattern, _ = c.Alphas()
+	return l, l.Check()
 }

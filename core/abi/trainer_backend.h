@@ -454,6 +454,12 @@ typedef struct trainer_attr_guard {
   uint32_t interval;
 } trainer_attr_guard;
 
+/* y [T,N] <- x [T,N], g f32 [N]; y = x * g, column by column; y may be x */
+#define TRAINER_OP_SCALE 0x1B0u
+/* dx? [T,N], dg? f32 [N] <- dy [T,N], x? [T,N], g f32 [N]
+ * dx = dy * g; dg = sum_t dy * x. x is present where dg is; dx may be dy. */
+#define TRAINER_OP_SCALE_GRAD 0x1B1u
+
 /* ---- calls -------------------------------------------------------------- */
 
 typedef struct trainer_error {
