@@ -134,6 +134,7 @@ func (l layer) attention(y *op.Value) *op.Value {
 	} else {
 		x = l.heads(y)
 	}
+	x.Segments = l.t.Segments
 	a := op.Attention{Scale: 1 / math.Sqrt(float64(l.HeadDim)), Causal: true, Window: l.window(l.index)}
 	return l.linear(l.b.Attention(a, x).Reshape(y.Shape[0], int64(l.NumHeads*l.HeadDim)), l.out())
 }

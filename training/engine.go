@@ -17,6 +17,7 @@ type Settings struct {
 	Batch        int64  // rows of a micro-batch
 	Accumulation int    // micro-batches of a step
 	Grain        int64  // what lengths of rows are rounded up to
+	Packed       bool   // rows hold several samples, none of which attends to another
 	Recompute    string // auto, none, selective, block or block:LAYERS
 	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
 	Seed         uint64
@@ -202,7 +203,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := bodySpec{batch: sh.batch, seq: sh.seq, scratch: scratch, training: sh.training,
+	spec := bodySpec{batch: sh.batch, seq: sh.seq, packed: e.Settings.Packed, scratch: scratch, training: sh.training,
 		policy: func(block int) program.Policy { return e.Policy[block] }}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate

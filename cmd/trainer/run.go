@@ -116,6 +116,11 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 	if s.Truncated > 0 {
 		line += fmt.Sprintf("; %s cut, --context_length %d fits all", grouped(int64(s.Truncated)), s.MaxLength)
 	}
+	if c := w.job.Config; c.Packing {
+		rows := len(d.Examples)
+		d = d.Packed(c.ContextLength)
+		line += fmt.Sprintf("; %s samples packed into %s rows", grouped(int64(rows)), grouped(int64(len(d.Examples))))
+	}
 	return d, events.Log("%s", line)
 }
 
@@ -230,7 +235,7 @@ func (w *workshop) name() string {
 func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
-	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)),
+	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)), Packed: c.Packing,
 		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
 		Optimizer: w.optimizer()}
 }

@@ -33,6 +33,7 @@ func (s Spec) Count() int64 {
 type Tokens struct {
 	Batch, Seq int64
 	IDs        *op.Value // i32 [T]
+	Segments   *op.Value // i32 [Batch,Seq], tokens attend within one; nil = a row is one
 	Draw       op.Draw   // positions and what random numbers depend on
 }
 
