@@ -59,8 +59,9 @@ type compiledHead struct {
 	program *session.Program
 }
 
-// Granularity is what lengths are rounded up to, so that at most sixteen occur.
-func Granularity(context int64) int64 { return max(16, (context/16+15)/16*16) }
+// Granularity is what lengths up to the longest are rounded up to, so that about sixteen
+// occur.
+func Granularity(longest int64) int64 { return max(16, round(longest/16, 16)) }
 
 func round(n, to int64) int64 { return (n + to - 1) / to * to }
 

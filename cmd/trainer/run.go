@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"trainer/core/program"
@@ -99,7 +100,7 @@ func (w *workshop) loop(events Events) (training.Loop, error) {
 
 // dataset tokenises a data set and tells what was left out of it.
 func (w *workshop) dataset(events Events, path string, samples int) (*data.Dataset, error) {
-	opts, err := dataOptions(w.job.Config, w.job.ModelDir)
+	opts, err := dataOptions(w.job.Config, w.texts)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +122,7 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 		d = d.Packed(c.ContextLength)
 		line += fmt.Sprintf("; %s samples packed into %s rows", grouped(int64(rows)), grouped(int64(len(d.Examples))))
 	}
+	w.longest = max(w.longest, int64(slices.Max(d.ExampleLengths())))
 	return d, events.Log("%s", line)
 }
 
@@ -235,9 +237,17 @@ func (w *workshop) name() string {
 func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
-	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)), Packed: c.Packing,
+	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: w.grain(), Packed: c.Packing,
 		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
 		Optimizer: w.optimizer()}
+}
+
+// grain is what lengths of rows are rounded up to.
+func (w *workshop) grain() int64 {
+	if w.longest > 0 {
+		return training.Granularity(w.longest)
+	}
+	return training.Granularity(int64(w.job.Config.ContextLength))
 }
 
 // optimizer is the rule of the update. Constants it has not are 0.
