@@ -22,7 +22,7 @@ share of it that training reaches.`,
   trainer bench --shape smollm2-135m --ops
   trainer bench --shape llama-2-7b --dataset DATA --tokenizer DIR --packing --context_length 2048
   trainer bench --shape llama-2-7b --write_model DIR && trainer bench --model_name DIR`}
-	settings := addSettings(cmd, inGroups([]config.Group{config.TrainedPart, config.Memory, config.Device}, "model_name", "shape", "dataset", "dataset_format", "dataset_samples", "packing", "group_by_length", "context_length", "batch_size", "gradient_accumulation_steps", "max_steps"))
+	settings := addSettings(cmd, inGroups([]config.Group{config.TrainedPart, config.Memory, config.Device}, "model_name", "shape", "dataset", "dataset_format", "dataset_samples", "data_cache", "packing", "group_by_length", "context_length", "batch_size", "gradient_accumulation_steps", "max_steps"))
 	var options BenchOptions
 	cmd.Flags().BoolVar(&options.Profile, "profile", false, "after the steps, time every node of one alone: tables by phase and op, and a trace for chrome://tracing")
 	cmd.Flags().StringVar(&options.Profiling, "profiling_output", "profiles", "with --profile: `PATH` of the trace, a folder or a file that ends in .json")

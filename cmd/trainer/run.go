@@ -105,9 +105,18 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 		return nil, err
 	}
 	opts.Samples, opts.VocabSize = samples, int(w.model.Vocab())
-	d, err := data.Load(path, opts, w.tok)
+	cache, err := dataCache(w.job.Config, w.texts)
 	if err != nil {
 		return nil, err
+	}
+	d, unkept, err := cache.Load(path, opts, w.tok)
+	if err != nil {
+		return nil, err
+	}
+	if unkept != nil {
+		if err := events.Log("not kept in the cache of data sets: %v", unkept); err != nil {
+			return nil, err
+		}
 	}
 	s := d.Stats
 	line := fmt.Sprintf("%s: %s records, %s tokens, %s learned", filepath.Base(path), grouped(int64(s.Records)), grouped(int64(s.Tokens)), grouped(int64(s.Labelled)))
