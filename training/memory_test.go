@@ -37,7 +37,7 @@ func TestPlannedMemoryIsWhatTheBackendCounts(t *testing.T) {
 				require.NoError(t, e.Allocate())
 				out, err := e.Train(context.Background(), tr.loop(), &seen{})
 				require.NoError(t, err)
-				_, err = e.Generate(context.Background(), tr.rows[0].IDs, -1, 10, false)
+				_, err = e.Generate(context.Background(), Text{IDs: tr.rows[0].IDs, MaxNew: 10})
 				require.NoError(t, err)
 				_, peak, err := e.Session.Stats()
 				require.NoError(t, err)

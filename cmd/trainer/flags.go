@@ -166,7 +166,7 @@ func flagFault(cmd *cobra.Command, err error) error {
 	case errors.As(err, &empty):
 		return &fault.Error{Kind: fault.Usage, Where: "--" + empty.GetSpecifiedName(), Found: "nothing", Want: "a value behind it"}
 	case errors.As(err, &invalid):
-		want := map[string]string{"int": "a whole number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+		want := map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
 		return &fault.Error{Kind: fault.Usage, Where: "--" + invalid.GetFlag().Name, Found: fmt.Sprintf("%.80q", invalid.GetValue()), Want: want}
 	}
 	return fault.New(fault.Usage, "%w", err)
