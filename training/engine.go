@@ -17,7 +17,7 @@ type Settings struct {
 	Batch        int64  // rows of a micro-batch
 	Accumulation int    // micro-batches of a step
 	Grain        int64  // what lengths of rows are rounded up to
-	Packed       bool   // rows hold several samples, none of which attends to another
+	Packed       int64  // tokens of the longest sample where rows hold several, none of which attends to another; 0 = a row is one
 	Recompute    string // auto, none, selective, block or block:LAYERS
 	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
 	Seed         uint64

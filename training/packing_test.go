@@ -11,9 +11,17 @@ import (
 // packed is the trial with its rows packed into rows of at most context tokens, as many
 // samples a step as before.
 func (tr trial) packed(context int) trial {
+	tr.Packed = max(longestRow(tr.rows), longestRow(tr.eval))
 	tr.rows, tr.eval = data.Pack(tr.rows, context), data.Pack(tr.eval, context)
-	tr.Packed, tr.Batch = true, int64(len(tr.rows))
+	tr.Batch = int64(len(tr.rows))
 	return tr
+}
+
+func longestRow(rows []data.Example) (n int64) {
+	for _, r := range rows {
+		n = max(n, int64(len(r.IDs)))
+	}
+	return n
 }
 
 // Packed samples do not see each other: losses, gradients and the loss of an evaluation

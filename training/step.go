@@ -59,7 +59,7 @@ type Body struct {
 // bodySpec says which body is wanted.
 type bodySpec struct {
 	batch, seq int64
-	packed     bool                     // rows hold several samples
+	packed     int64                    // tokens of the longest sample where rows hold several; 0 = a row is one
 	scratch    int64                    // bytes the head needs at most
 	training   bool                     // with a backward
 	policy     func(int) program.Policy // of each layer
@@ -103,9 +103,10 @@ func inputTokens(s scalars, spec bodySpec) model.Tokens {
 		return op.NewValue(name, op.Input, op.Fixed, abi.I32, shape...)
 	}
 	rows := spec.batch * spec.seq
-	t := model.Tokens{Batch: spec.batch, Seq: spec.seq, IDs: input("ids", rows),
+	t := model.Tokens{Batch: spec.batch, Seq: spec.seq, Longest: spec.seq, IDs: input("ids", rows),
 		Draw: op.Draw{Samples: input("samples", rows), Positions: input("positions", rows), Seed: s.seed, Step: s.step}}
-	if spec.packed {
+	if spec.packed > 0 {
+		t.Longest = min(spec.packed, spec.seq)
 		t.Segments = input("segments", spec.batch, spec.seq)
 	}
 	return t

@@ -128,6 +128,7 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 	}
 	if c := w.job.Config; c.Packing {
 		rows := len(d.Examples)
+		w.packed = max(w.packed, int64(slices.Max(d.ExampleLengths())))
 		d = d.Packed(c.ContextLength)
 		line += fmt.Sprintf("; %s samples packed into %s rows", grouped(int64(rows)), grouped(int64(len(d.Examples))))
 	}
@@ -181,7 +182,7 @@ func (w *workshop) name() string {
 func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
-	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: w.grain(), Packed: c.Packing,
+	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: w.grain(), Packed: w.packed,
 		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
 		Optimizer: w.optimizer()}
 }

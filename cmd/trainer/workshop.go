@@ -30,6 +30,7 @@ type workshop struct {
 	engine  *training.Engine
 	backend *plugin.Backend // once it is opened
 	longest int64           // tokens of the longest row of the data; 0 before it is read
+	packed  int64           // of the longest sample, where rows hold several
 
 	unlimited bool // plan as if the device had any amount of memory
 }
