@@ -64,6 +64,16 @@ __device__ __forceinline__ int segment_of(const attention &a, int b, int positio
   return a.segments && position < limit ? a.segments[b * a.segment_batch + position * a.segment_position] : 0;
 }
 
+/* Widens a range in shared memory to those of all threads; whole numbers, so in any order. */
+__device__ __forceinline__ void widen(int &low, int &high, int first, int last) {
+  first = __reduce_min_sync(0xFFFFFFFFu, first);
+  last = __reduce_max_sync(0xFFFFFFFFu, last);
+  if (threadIdx.x % WARP == 0) {
+    atomicMin(&low, first);
+    atomicMax(&high, last);
+  }
+}
+
 /* Positions of the other side whose segments a block can meet, as [begin, end) cut down to
  * the first and the last that lie between the least and the greatest of its own: the samples
  * of packed rows, whose segments ascend. All threads of the block call it. */
@@ -72,21 +82,22 @@ __device__ void meet_segments(const attention &a, int b, int own, int own_end, i
   if (!a.segments || begin >= end) return;
   if (threadIdx.x == 0) least = from = INT32_MAX, greatest = to = INT32_MIN;
   __syncthreads();
+  int first = INT32_MAX, last = INT32_MIN;
   for (int i = own + threadIdx.x; i < own_end; i += blockDim.x) {
     int segment = segment_of(a, b, i, own_end);
-    atomicMin(&least, segment);
-    atomicMax(&greatest, segment);
+    first = min(first, segment);
+    last = max(last, segment);
   }
+  widen(least, greatest, first, last);
   __syncthreads();
-  int first = INT32_MAX, last = INT32_MIN;
+  first = INT32_MAX, last = INT32_MIN;
   for (int i = begin + threadIdx.x; i < end; i += blockDim.x) {
     int segment = segment_of(a, b, i, end);
     if (segment < least || segment > greatest) continue;
     first = min(first, i);
     last = max(last, i);
   }
-  atomicMin(&from, first);
-  atomicMax(&to, last);
+  widen(from, to, first, last);
   __syncthreads();
   begin = from < end ? from / tile * tile : end;
   end = to < end ? to + 1 : end;
