@@ -19,6 +19,7 @@ type Settings struct {
 	Grain        int64  // what lengths of rows are rounded up to
 	Packed       int64  // tokens of the longest sample where rows hold several, none of which attends to another; 0 = a row is one
 	Recompute    string // auto, none, selective, block or block:LAYERS
+	Offload      string // kept activations wait on the host: auto (where memory is short), true, false
 	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
 	Seed         uint64
 	MemoryLimit  int64 // bytes; 0 = what the device has free
@@ -31,6 +32,7 @@ type Engine struct {
 	Session    *session.Session
 	Settings   Settings
 	Policy     []program.Policy // of each layer, as chosen
+	stride     int              // what every stride-th layer keeps waits on the host; 0 = none
 	scalars    scalars
 	guarded    op.Guarded
 	uses       Uses
@@ -205,7 +207,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	spec := bodySpec{batch: sh.batch, seq: sh.seq, packed: e.Settings.Packed, scratch: scratch, training: sh.training,
-		policy: func(block int) program.Policy { return e.Policy[block] }}
+		policy: func(block int) program.Policy { return e.Policy[block] }, stride: e.stride, offloads: e.offloads}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate
 	}

@@ -207,6 +207,21 @@ func TestRecomputeChangesNoBit(t *testing.T) {
 	}
 }
 
+// What waits on the host comes back as it was, with every policy of recompute.
+func TestOffloadChangesNoBit(t *testing.T) {
+	for _, method := range []string{"lora", "full"} {
+		tr := newTrial(method)
+		base, _ := tr.run(t)
+		want := base.states(t)
+		for _, policy := range []string{"none", "selective", "block:1"} {
+			tr.Recompute, tr.Offload = policy, "true"
+			e, _ := tr.run(t)
+			require.True(t, maps.EqualFunc(want, e.states(t), bytes.Equal), "%s in %s", method, policy)
+			require.Positive(t, e.Session.Memory().Host)
+		}
+	}
+}
+
 // Each precision keeps what it promises to keep, in its own type.
 func TestPrecisionsDecideTypes(t *testing.T) {
 	for _, c := range []struct {

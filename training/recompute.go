@@ -3,10 +3,12 @@ package training
 import (
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"trainer/core/op"
 	"trainer/core/program"
 	"trainer/fault"
 )
@@ -20,20 +22,27 @@ const blocksPrefix = "block:"
 const lean = "lean"
 
 // chooseRecompute takes the policy asked for or, with auto, the least recompute that
-// fits the memory: none, selective, then whole blocks in as many layers as needed, at last
-// lean.
+// fits the memory: none, selective, then what some layers keep on the host and whole blocks in
+// as many others as needed, at last lean.
 func (e *Engine) chooseRecompute() error {
 	layers := e.Net.Model.Layers()
+	if e.Settings.Offload == "true" {
+		e.stride = max(1, e.offloadStride())
+	}
 	if e.Settings.Recompute == lean {
 		return e.chooseLean(layers)
 	}
 	if e.Settings.Recompute != "auto" {
 		var err error
-		if e.Policy, err = parsePolicies(e.Settings.Recompute, layers); err != nil {
+		if e.Policy, err = e.parsePolicies(e.Settings.Recompute); err != nil {
 			return err
 		}
 		return e.fits()
 	}
+	return e.chooseAuto(layers)
+}
+
+func (e *Engine) chooseAuto(layers int) error {
 	uniform := func(p program.Policy) error {
 		e.Policy = slices.Repeat([]program.Policy{p}, layers)
 		return e.fits()
@@ -47,42 +56,92 @@ func (e *Engine) chooseRecompute() error {
 	if uniform(program.Selective) == nil {
 		return nil
 	}
-	low, high := 0, layers // low layers in whole blocks do not fit, high do
+	if e.Settings.Offload == "auto" && e.Session.CopiesBeside() {
+		e.stride = e.offloadStride()
+		if e.stride > 0 && e.chooseBlocks(layers) == nil {
+			return nil
+		}
+		e.stride = 0
+	}
+	return e.chooseBlocks(layers)
+}
+
+// chooseBlocks takes whole blocks in as few layers as fit, selective recompute in the others.
+func (e *Engine) chooseBlocks(layers int) error {
+	low, high := -1, layers // low layers in whole blocks do not fit, high do
 	for high-low > 1 {
 		mid := (low + high) / 2
-		if e.Policy = blocks(layers, mid); e.fits() == nil {
+		if e.Policy = e.blocks(mid); e.fits() == nil {
 			high = mid
 		} else {
 			low = mid
 		}
 	}
-	e.Policy = blocks(layers, high)
-	return nil
+	e.Policy = e.blocks(high)
+	return e.fits()
+}
+
+// balance is how many FLOPs a device computes in the time a byte is copied to or from the
+// host: about the same for A100, H100 and H200 with the PCIe of their generations.
+const balance = 12000
+
+// offloadStride is how many layers compute as long as it takes to copy what one of them
+// keeps, so that copies of every stride-th layer's hold up nothing; 0 where a copy takes longer
+// than the whole model.
+func (e *Engine) offloadStride() int {
+	layers := e.Net.Model.Layers()
+	if len(e.uses.Train) == 0 {
+		return 0
+	}
+	g := buildBody(e.Net, e.scalars, e.Settings.Precision, bodySpec{batch: e.Settings.Batch, seq: slices.Max(e.uses.Train), training: true,
+		policy: func(int) program.Policy { return program.Selective }}).Graph
+	flops := 0.0
+	for _, n := range g.Nodes {
+		if n.Phase == op.Forward && n.Block == 0 {
+			flops += op.FLOPs(n)
+		}
+	}
+	stride := int(math.Ceil(balance * float64(program.Stay(g, 0)) / flops))
+	if stride < 1 || stride >= layers {
+		return 0
+	}
+	return stride
+}
+
+// offloads tells whether what a layer keeps waits on the host: of every stride-th layer but
+// the last, whose copies would not be through when the backward begins. The first layers'
+// would come back when memory is fullest with gradients.
+func (e *Engine) offloads(layer int) bool {
+	return e.stride > 0 && layer%e.stride == e.stride-1 && layer+e.stride < e.Net.Model.Layers()
 }
 
 func (e *Engine) chooseLean(layers int) error {
 	e.Net.apart = true
-	e.Policy = blocks(layers, layers)
+	e.Policy = e.blocks(layers)
 	return e.fits()
 }
 
-// blocks recomputes the first k layers whole, whose results would be kept the longest,
-// and the others selectively.
-func blocks(layers, k int) []program.Policy {
-	all := slices.Repeat([]program.Policy{program.Selective}, layers)
-	for i := range k {
-		all[i] = program.Block
+// blocks recomputes whole the first k of the layers that offload nothing, whose results would
+// be kept the longest, and the others selectively.
+func (e *Engine) blocks(k int) []program.Policy {
+	all := slices.Repeat([]program.Policy{program.Selective}, e.Net.Model.Layers())
+	for i := range all {
+		if k > 0 && !e.offloads(i) {
+			all[i] = program.Block
+			k--
+		}
 	}
 	return all
 }
 
-func parsePolicies(text string, layers int) ([]program.Policy, error) {
+func (e *Engine) parsePolicies(text string) ([]program.Policy, error) {
+	layers := e.Net.Model.Layers()
 	if count, ok := strings.CutPrefix(text, blocksPrefix); ok {
 		k, err := strconv.Atoi(count)
 		if err != nil || k < 1 || k > layers {
 			return nil, &fault.Error{Kind: fault.Usage, Where: "--recompute", Found: text, Want: fmt.Sprintf("%s with 1 to %d layers", blocksPrefix, layers)}
 		}
-		return blocks(layers, k), nil
+		return e.blocks(k), nil
 	}
 	p, err := program.ParsePolicy(text)
 	return slices.Repeat([]program.Policy{p}, layers), err
@@ -91,8 +150,10 @@ func parsePolicies(text string, layers int) ([]program.Policy, error) {
 // RecomputeName is the policy chosen, as --recompute takes it.
 func (e *Engine) RecomputeName() string {
 	k := 0
-	for k < len(e.Policy) && e.Policy[k] == program.Block {
-		k++
+	for _, p := range e.Policy {
+		if p == program.Block {
+			k++
+		}
 	}
 	switch {
 	case e.Net.apart:
@@ -102,8 +163,11 @@ func (e *Engine) RecomputeName() string {
 	case k > 0:
 		return blocksPrefix + strconv.Itoa(k)
 	}
-	return e.Policy[0].String()
+	return e.Policy[len(e.Policy)-1].String()
 }
+
+// Offloads tells whether some layers' results wait on the host.
+func (e *Engine) Offloads() bool { return e.stride > 0 }
 
 // fits compiles the largest shapes on trial and compares the plan with the limit.
 func (e *Engine) fits() error {

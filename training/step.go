@@ -63,6 +63,8 @@ type bodySpec struct {
 	scratch    int64                    // bytes the head needs at most
 	training   bool                     // with a backward
 	policy     func(int) program.Policy // of each layer
+	stride     int                      // layers between those that offload; 0 = none does
+	offloads   func(int) bool           // whether a layer does
 	update     func(*op.Builder)        // emitted behind the backward; nil = the update is a program of its own
 }
 
@@ -93,6 +95,9 @@ func buildBody(n *Network, s scalars, p program.Precision, spec bodySpec) Body {
 	program.Assign(b.Graph, p)
 	if spec.training {
 		program.Recompute(b.Graph, spec.policy)
+		if spec.stride > 0 {
+			program.Offload(b.Graph, spec.offloads, spec.stride)
+		}
 	}
 	body.Graph = b.Graph
 	return body

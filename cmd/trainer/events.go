@@ -100,11 +100,13 @@ type PlanReport struct {
 	Trainable  int64       `json:"trainable_parameters"`
 	Precision  string      `json:"precision"`
 	Recompute  string      `json:"recompute"`
+	Offload    bool        `json:"activation_offload"`
 	Steps      int         `json:"steps"`             // optimizer steps; 0 = unknown
 	Seconds    float64     `json:"seconds,omitempty"` // estimated, of the steps; 0 = unknown
 	StepTime   float64     `json:"seconds_per_step,omitempty"`
 	Kinds      []PlanBytes `json:"memory_by_kind"`  // weights, moments, activations, …
 	Phases     []PlanBytes `json:"memory_by_phase"` // the most each phase holds
+	Host       []PlanBytes `json:"host,omitempty"`
 	Total      int64       `json:"memory_planned_bytes"`
 	Limit      int64       `json:"memory_limit_bytes"` // 0 = none
 	Fits       bool        `json:"fits"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"trainer/core/program"
@@ -76,7 +77,7 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 // start is what the run begins with. Its settings have nothing left to be decided.
 func (w *workshop) start(report PlanReport, steps int) Start {
 	c := w.job.Config
-	c.Recompute = report.Recompute
+	c.Recompute, c.UseActivationCPUOffload = report.Recompute, strconv.FormatBool(report.Offload)
 	return Start{Steps: steps, Config: c, Start: metrics.Start{Backend: c.Backend, Device: w.job.Device.Info().Name, Model: report.Model,
 		Parameters: report.Parameters, TrainableParameters: report.Trainable, NativeOps: report.Native, ComposedOps: report.Composed}}
 }
@@ -156,8 +157,8 @@ func (w *workshop) report(steps int) PlanReport {
 	e := w.engine
 	parameters, trainable := w.net.Counts()
 	r := PlanReport{Model: w.name(), Parameters: parameters, Trainable: trainable, Precision: w.job.Config.Precision,
-		Recompute: e.RecomputeName(), Steps: steps, Total: e.Session.Memory().Total(), Limit: w.limit(), Fits: true,
-		Kinds: planBytes(e.MemoryByKind()), Phases: planBytes(e.MemoryByPhase())}
+		Recompute: e.RecomputeName(), Offload: e.Offloads(), Steps: steps, Total: e.Session.Memory().Total(), Limit: w.limit(), Fits: true,
+		Kinds: planBytes(e.MemoryByKind()), Phases: planBytes(e.MemoryByPhase()), Host: planBytes(e.HostMemory())}
 	r.Native, r.Composed = e.Session.Ops()
 	return r
 }
@@ -183,7 +184,7 @@ func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
 	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: w.grain(), Packed: w.packed,
-		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
+		Recompute: c.Recompute, Offload: c.UseActivationCPUOffload, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
 		Optimizer: w.optimizer()}
 }
 

@@ -52,7 +52,7 @@ func runBench(ctx context.Context, job Job, events Events) (result Result, err e
 	}
 	c := job.Config
 	b := &BenchReport{Backend: c.Backend, Device: job.Device.Info().Name, Model: plan.Model, TrainType: c.TrainType, Precision: c.Precision,
-		Recompute: plan.Recompute, BatchSize: c.BatchSize, ContextLength: c.ContextLength, Dataset: c.Dataset, Packing: c.Packing, PaddingShare: metrics.Number(rows.padding)}
+		Recompute: plan.Recompute, Offload: plan.Offload, BatchSize: c.BatchSize, ContextLength: c.ContextLength, Dataset: c.Dataset, Packing: c.Packing, PaddingShare: metrics.Number(rows.padding)}
 	if err := w.allocateTimed(b); err != nil {
 		return result, err
 	}

@@ -81,7 +81,7 @@ type AttrLinear struct {
 	NProjections  uint32
 	Compute       uint32
 	KeepScaleBits uint32 // 1 / (1 - p); used only with a mask
-	Reserved      uint32
+	Fresh         uint32 // linear_grad_weight: outputs are set, not added to
 }
 
 // Projection mirrors trainer_projection.

@@ -316,7 +316,8 @@ typedef struct trainer_attr_quant {
  *   then for each projection: weight(8), A?, B?
  * v_p = scale_p * dy_p B_p; dx = residual + sum_p dy_p W_p + drop(sum_p v_p A_p). */
 #define TRAINER_OP_LINEAR_GRAD_INPUT 0x111u
-/* for each projection: dW? [N_p,K] +=, dbias? [N_p] +=   <- dy [T, sum N_p], x [T,K] */
+/* for each projection: dW? [N_p,K] +=, dbias? [N_p] +=   <- dy [T, sum N_p], x [T,K]
+ * With fresh = 1 both are set instead of added to: what they held is not read. */
 #define TRAINER_OP_LINEAR_GRAD_WEIGHT 0x112u
 /* for each projection: dA [r_p,K] +=, dB [N_p,r_p] +=    <- dy, x, mask?, u, v
  * dA_p += v_p^T drop(x); dB_p += scale_p * dy_p^T u_p. Projections without an
@@ -328,7 +329,7 @@ typedef struct trainer_attr_linear {
   uint32_t n_projections;
   uint32_t compute;
   uint32_t keep_scale_bits; /* 1 / (1 - p); used only with a mask */
-  uint32_t reserved;
+  uint32_t fresh;           /* LINEAR_GRAD_WEIGHT only, else 0 */
 } trainer_attr_linear;
 
 typedef struct trainer_projection {
@@ -529,7 +530,8 @@ typedef struct trainer_op_answer {
 } trainer_op_answer;
 
 #define TRAINER_MEMORY_DEVICE 0u
-#define TRAINER_MEMORY_STAGING 1u /* host-visible: host_pointer is set; usable as a slot */
+#define TRAINER_MEMORY_STAGING 1u /* memory of the host: host_pointer is set; usable as a slot. It counts
+                                   * against memory_limit and in device_stats on UNIFIED devices only */
 
 typedef struct trainer_buffer_desc {
   uint32_t struct_size;

@@ -30,6 +30,7 @@ type linearShape struct {
 	l           layout // of x and dy
 	m           layout // of y and dx
 	without     string // outputs that are absent: x, v, w, b
+	fresh       bool   // gradients of weights are set, not added to
 }
 
 func (s linearShape) String() string {
@@ -54,7 +55,7 @@ func (s linearShape) String() string {
 		set  bool
 		name string
 	}{{s.mask, " mask"}, {s.residual, " residual"}, {s.compute != 0, " in " + s.compute.String()}, {s.sums != s.weights, " sums " + s.sums.String()},
-		{s.l+s.m > 0, fmt.Sprintf(" %s to %s", s.l, s.m)}, {s.without != "", " without " + s.without}} {
+		{s.l+s.m > 0, fmt.Sprintf(" %s to %s", s.l, s.m)}, {s.without != "", " without " + s.without}, {s.fresh, " fresh"}} {
 		if option.set {
 			b.WriteString(option.name)
 		}
@@ -96,7 +97,10 @@ func linearShapes() (shapes []linearShape) {
 			shapes = append(shapes, linearShape{rows: 21, in: 35, projections: three, mask: true, residual: true, dtype: dtype, weights: weights})
 		}
 		if dtype != abi.F32 {
-			shapes = append(shapes, linearShape{rows: 21, in: 65, projections: three, mask: true, residual: true, compute: dtype},
+			narrow := linearShape{rows: 150, in: 136, projections: []projection{{out: 40, rank: 64}, {out: 24, rank: 16}}, mask: true, dtype: dtype, weights: dtype, compute: dtype}
+			onto := narrow
+			onto.residual = true
+			shapes = append(shapes, narrow, onto, linearShape{rows: 21, in: 65, projections: three, mask: true, residual: true, compute: dtype},
 				linearShape{rows: 21, in: 65, projections: mixed, residual: true, dtype: dtype, weights: dtype, compute: dtype, sums: abi.F32},
 				linearShape{rows: 40, in: 65, projections: one(66, 0, true), dtype: dtype, weights: dtype, compute: dtype, l: turned, m: wide})
 		}
@@ -120,7 +124,9 @@ func linearCases() (cases []Case) {
 			cases = append(cases, Case{"linear_grad_input", s.String(), s.gradInput})
 		}
 		if s.rank() == 0 || s.without != "" || s.sums != s.weights {
-			cases = append(cases, Case{"linear_grad_weight", s.String(), s.gradWeight})
+			set := s
+			set.fresh = true
+			cases = append(cases, Case{"linear_grad_weight", s.String(), s.gradWeight}, Case{"linear_grad_weight", set.String(), set.gradWeight})
 		}
 		if s.rank() > 0 {
 			cases = append(cases, Case{"linear_grad_adapter", s.String(), s.gradAdapter})
@@ -228,6 +234,7 @@ func (s linearShape) gradInput(t *Trial) {
 
 func (s linearShape) gradWeight(t *Trial) {
 	a := s.attr(t)
+	a.Fresh = s.fresh
 	t.Length, t.Scale = max(1, s.rows), math.Sqrt(float64(s.rows))
 	var out []*op.Value
 	for i, p := range s.projections {

@@ -17,6 +17,7 @@ const (
 	Constant              // never changes
 	State                 // lives across programs; changed only by ops that say so
 	Param                 // a scalar in the params block given with each submit
+	Host                  // waits in memory of the host between two copies
 )
 
 // Role is what a value is for; the precision pass turns it into a dtype.

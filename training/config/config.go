@@ -48,6 +48,7 @@ type Config struct {
 	// Precision and memory.
 	Precision                string // auto or the name of a mode
 	UseGradientCheckpointing string // auto, true or false
+	UseActivationCPUOffload  string // auto, true or false
 	Recompute                string // auto, none, selective, block, block:LAYERS or lean
 	MemoryLimit              Bytes  // of the device; 0 = what it has
 	HostMemoryLimit          Bytes  // of the host; 0 = what it has

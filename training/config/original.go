@@ -47,7 +47,7 @@ var originals = []Original{
 	{Name: "use_gradient_checkpointing", Default: "true", Note: "auto: as much as memory needs"},
 	{Name: "reentrant_checkpointing", Default: "false", Group: Memory, Switch: true, Idle: idleSwitch, Answer: "there is one kind of recompute: see --recompute"},
 	{Name: "use_cpu_offload", Default: "true", Group: Memory, Switch: true, Idle: []string{"auto", "false"}, Answer: noOffload},
-	{Name: "use_activation_cpu_offload", Default: "false", Group: Memory, Switch: true, Idle: []string{"auto", "false"}, Answer: noOffload},
+	{Name: "use_activation_cpu_offload", Default: "false", Note: "auto: where memory is short and copies hold up nothing"},
 	{Name: "low_memory", Default: "true", Group: Memory, Switch: true, Idle: []string{"auto", "true", "false"}, Answer: "weights are streamed tensor by tensor, always"},
 	{Name: "no_sync", Default: "false", Group: Device, Switch: true, Idle: idleSwitch, Answer: noRanks},
 	{Name: "precision", Default: "bf16", Note: "auto: bf16, else fp16_autocast, else fp32, as the device computes natively; fp16 means fp16_autocast"},

@@ -147,6 +147,8 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.Precision }},
 	{Name: "use_gradient_checkpointing", Group: Memory, Default: "auto", Choices: []string{"auto", "true", "false"}, Aliases: []string{"gradient_checkpointing"},
 		Help: "compute activations again in the backward pass instead of keeping them; auto: as much as memory needs", field: func(c *Config) any { return &c.UseGradientCheckpointing }},
+	{Name: "use_activation_cpu_offload", Group: Memory, Default: "auto", Choices: []string{"auto", "true", "false"},
+		Help: "let what some layers keep for the backward pass wait in memory of the host; auto: where the device's is short and copies hold up nothing", field: func(c *Config) any { return &c.UseActivationCPUOffload }},
 	{Name: "recompute", Group: Memory, Value: "POLICY", Default: "auto", Help: "what is computed again: none, selective (what is cheap), block (everything), block:N (all of N layers), lean (everything, and one projection at a time)",
 		field: func(c *Config) any { return &c.Recompute }},
 	{Name: "memory_limit", Group: Memory, Value: "SIZE", Default: "0", Help: "plan and allocate as if the device had no more, as 24GiB; 0 = all it has",
