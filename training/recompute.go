@@ -109,15 +109,6 @@ func (e *Engine) offloadStride() int {
 	return stride
 }
 
-// reach is how many layers have the time that the copies of one may take beside its own: a
-// longer one would only hold memory.
-func (e *Engine) reach() int {
-	if e.stride == 0 {
-		return 0
-	}
-	return max(1, e.stride-1)
-}
-
 // offloads tells whether what a layer keeps waits on the host: of every stride-th layer but
 // the last, whose copies would not be through when the backward begins. The first layers'
 // would come back when memory is fullest with gradients.
