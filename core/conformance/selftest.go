@@ -23,8 +23,12 @@ type Wrong struct {
 // Error names op and case, and what was expected.
 func (w *Wrong) Error() string { return fmt.Sprintf("op %s in case %q: %v", w.Op, w.Case, w.Err) }
 
-// smallElements bounds the results of a case that is chosen without looking on.
-const smallElements = 4096
+// What the operands of a case hold in all that is chosen without looking on: enough that a
+// wrong result shows, not more than takes a moment.
+const (
+	fewestElements = 64
+	mostElements   = 16384
+)
 
 // selfTestPatience is how long one case may run.
 const selfTestPatience = 20 * time.Second
@@ -112,22 +116,17 @@ func chosen(kinds []program.Kind) (out []Case) {
 	return out
 }
 
-// measured is what a case is about, and the elements of its results.
+// measured is what a case is about, and the elements of its operands; 0 where nothing is
+// written.
 type measured struct {
 	kind     program.Kind
 	elements int64
 }
 
-// small is the first case of a kind that is small enough, else the smallest of its kind,
-// else of its op. A case without elements shows nothing.
+// small is the first case of a kind that is of a good size, else the one nearest to it of its
+// kind, else of its op.
 func small(cases []Case, k program.Kind, known map[string]measured) (best Case, ok bool) {
-	rank := func(m measured) (exact int, elements int64) {
-		if m.kind == k {
-			exact = 1
-		}
-		return exact, -m.elements
-	}
-	var of measured
+	var nearest [2]int64
 	for _, c := range cases {
 		m, seen := known[c.Op+"/"+c.Name]
 		if !seen {
@@ -137,13 +136,15 @@ func small(cases []Case, k program.Kind, known map[string]measured) (best Case, 
 		if m.elements == 0 {
 			continue
 		}
-		if m.kind == k && m.elements <= smallElements {
+		away := [2]int64{0, max(0, fewestElements-m.elements, m.elements-mostElements)}
+		if m.kind != k {
+			away[0] = 1
+		}
+		if away == [2]int64{} {
 			return c, true
 		}
-		exact, elements := rank(m)
-		bestExact, bestElements := rank(of)
-		if !ok || cmp.Or(cmp.Compare(exact, bestExact), cmp.Compare(elements, bestElements)) > 0 {
-			best, of, ok = c, m, true
+		if !ok || slices.Compare(away[:], nearest[:]) < 0 {
+			best, nearest, ok = c, away, true
 		}
 	}
 	return best, ok
@@ -152,7 +153,17 @@ func small(cases []Case, k program.Kind, known map[string]measured) (best Case, 
 func measure(c Case) measured {
 	n := c.trial(0).subject()
 	m := measured{kind: program.KindOf(n)}
+	written := int64(0)
 	for _, v := range n.Out {
+		if v != nil {
+			written += v.Count()
+		}
+	}
+	if written == 0 {
+		return m
+	}
+	m.elements = written
+	for _, v := range n.In {
 		if v != nil {
 			m.elements += v.Count()
 		}
