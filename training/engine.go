@@ -32,6 +32,7 @@ type Engine struct {
 	Session    *session.Session
 	Settings   Settings
 	Policy     []program.Policy // of each layer, as chosen
+	hindrance  error            // why a policy could not be tried, other than memory
 	stride     int              // what every stride-th layer keeps waits on the host; 0 = none
 	scalars    scalars
 	guarded    op.Guarded

@@ -6,7 +6,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"null\",\"version\":\"0.1.0\",\"vendor\":\"trainer\","
     "\"description\":\"A backend that can do nothing: the skeleton to clone\","
-    "\"abi_major\":0,\"abi_minor\":1,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
 
 static int32_t no(trainer_error *error, const char *what) {
   return trainer_fail(error, TRAINER_UNSUPPORTED, "the null backend has no %s", what);
