@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -13,10 +14,11 @@ type Status string
 // The outcomes. A fused op that is not claimed is unsupported; its composition has then
 // passed.
 const (
-	Pass         Status = "pass"
-	Fail         Status = "fail"
-	Unsupported  Status = "unsupported"
-	ExpectedFail Status = "expected-fail"
+	Pass           Status = "pass"
+	Fail           Status = "fail"
+	Unsupported    Status = "unsupported"
+	ExpectedFail   Status = "expected-fail"
+	UnexpectedPass Status = "unexpected-pass"
 )
 
 // Result is the outcome of one case.
@@ -24,6 +26,7 @@ type Result struct {
 	Op      string  `json:"op"`
 	Case    string  `json:"case"`
 	Status  Status  `json:"status"`
+	Demand  string  `json:"demand,omitempty"` // what was not met, or of a behaviour what is tried
 	Reason  string  `json:"reason,omitempty"`
 	Share   float64 `json:"share_of_tolerance"` // the largest error, in parts of what is allowed
 	Digest  string  `json:"digest,omitempty"`   // of the bytes of all outputs
@@ -32,6 +35,10 @@ type Result struct {
 
 func (r Result) failed(err error) Result {
 	r.Status, r.Reason = Fail, err.Error()
+	var b *breach
+	if errors.As(err, &b) {
+		r.Demand = b.demand
+	}
 	return r
 }
 

@@ -114,7 +114,7 @@ func (s *Suite) runCase(r *runner, c Case) Result {
 	}
 	switch {
 	case !native && tier(c.Op) == 0:
-		return res.failed(errors.New("not claimed, but the op is mandatory"))
+		return res.failed(&breach{"op.mandatory", errors.New("not claimed, but the op is mandatory")})
 	case !native:
 		res.Status = Unsupported
 		res.Reason = "not claimed; its composition was judged instead"
@@ -122,10 +122,17 @@ func (s *Suite) runCase(r *runner, c Case) Result {
 	if err := r.lower(g, s.options.Compose); err != nil {
 		return res.failed(err)
 	}
-	if err := s.try(r, w, g, &res); err != nil {
-		return res.failed(err)
+	err = s.try(r, w, g, &res)
+	var refused *plugin.Error
+	switch {
+	case err == nil:
+		return res
+	case native && errors.As(err, &refused) && refused.Status == abi.StatusUnsupported:
+		return res.failed(&breach{"op.claim", fmt.Errorf("claimed by query_ops, and yet: %w", err)})
+	case !native:
+		return res.failed(&breach{"op.composition", fmt.Errorf("its composition: %w", err)})
 	}
-	return res
+	return res.failed(against("op.runs", err))
 }
 
 // try runs a lowered graph in every way the border offers and judges each result.
@@ -148,7 +155,7 @@ func (s *Suite) try(r *runner, w *want, g *op.Graph, res *Result) error {
 		return fmt.Errorf("second run: %w", err)
 	}
 	if !bytes.Equal(j.results(first), j.results(second)) {
-		return errors.New("two runs gave different bytes")
+		return &breach{"op.repeat", errors.New("two runs gave different bytes")}
 	}
 	if r.device.HasPlans() {
 		return s.tryPlan(r, w, j, params, first, res)
@@ -169,14 +176,14 @@ func (s *Suite) tryPlan(r *runner, w *want, j *job, params, first []byte, res *R
 	}
 	for i, a := range after[:2] {
 		if !bytes.Equal(j.results(a), j.results(first)) {
-			return fmt.Errorf("run %d of the plan gave other bytes than the list", i+1)
+			return &breach{"plan.equal", fmt.Errorf("run %d of the plan gave other bytes than the list", i+1)}
 		}
 	}
 	if w.changed == nil {
 		return nil
 	}
 	if err := s.judge(r, w, j, after[2], w.changed, res); err != nil {
-		return fmt.Errorf("with other params, in a plan: %w", err)
+		return &breach{"plan.params", fmt.Errorf("with other params, in a plan: %w", err)}
 	}
 	return nil
 }
@@ -197,7 +204,7 @@ func (s *Suite) judge(r *runner, w *want, j *job, after []byte, wants map[*op.Va
 	info := r.device.Info()
 	judge := judge{trial: w.trial, numerics: info.Numerics, flush: info.Flags&abi.FlagFlushDenormals != 0}
 	if err := j.touched(after); err != nil {
-		return err
+		return &breach{"op.bounds", err}
 	}
 	for _, n := range w.trial.Graph.Nodes {
 		for _, v := range n.Out {
@@ -207,7 +214,7 @@ func (s *Suite) judge(r *runner, w *want, j *job, after []byte, wants map[*op.Va
 			share, err := judge.output(n, v, j.bytes(after, v.Root), wants[v.Root])
 			res.Share = max(res.Share, share)
 			if err != nil {
-				return err
+				return &breach{"op.value", err}
 			}
 		}
 	}

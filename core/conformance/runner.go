@@ -103,7 +103,7 @@ func (r *runner) submit(s plugin.Submit) error {
 	}
 	err := r.timeline.Wait(r.clock, patience)
 	if plugin.IsTimeout(err) {
-		return fmt.Errorf("did not end within %s", patience)
+		return &breach{"op.ends", fmt.Errorf("did not end within %s", patience)}
 	}
 	return err
 }
@@ -150,15 +150,8 @@ type job struct {
 func (r *runner) prepare(g *op.Graph, t *Trial) (*job, error) {
 	all := &op.Graph{Nodes: slices.Concat(g.Nodes, t.Graph.Nodes)}
 	m := newImage(all, t.Inputs, max(64, int64(r.device.Info().Alignment)))
-	at := func(v *op.Value) program.Address {
-		slot := slotRead
-		if m.written[v] {
-			slot = slotWritten
-		}
-		return program.Address{Slot: slot, Offset: m.offset[v] - m.begin[slot]}
-	}
 	r.serial++
-	j := &job{image: m, list: program.Encode(g.Nodes, at, r.serial, slots, uint32(len(m.params)))}
+	j := &job{image: m, list: program.Encode(g.Nodes, m.address, r.serial, slots, uint32(len(m.params)))}
 	report, err := r.device.CheckList(j.list)
 	if err != nil {
 		return nil, err
