@@ -27,6 +27,7 @@ var demands = []Demand{
 	{"plan.copies", "plan_create keeps no pointer to the list or the bindings it was given"},
 	{"plan.checks", "plan_create refuses with INVALID what submit would refuse"},
 
+	{"file.usable", "a file passes every stage: permissions, format, manifest, border version, symbols, libraries, and a trial in a child process"},
 	{"process.survives", "a backend never exits, aborts, throws or crashes"},
 	{"process.ends", "no call hangs: waits are bounded, everything else returns"},
 	{"process.state", "a backend changes no process state: signal handlers, folder, umask, locale, floating-point arithmetic"},
@@ -83,8 +84,8 @@ var demands = []Demand{
 // Demands is the published table.
 func Demands() []Demand { return slices.Clone(demands) }
 
-// demandText is what a demand says; empty for an unknown one.
-func demandText(id string) string {
+// DemandText is what a demand says; empty for an unknown one.
+func DemandText(id string) string {
 	for _, d := range demands {
 		if d.ID == id {
 			return d.Text

@@ -28,15 +28,20 @@ func (r *rig) textField(name string, field []byte, needed bool) {
 	}
 }
 
+// exports reads the file; it is not loaded for this.
 func (r *rig) exports() {
-	names, err := plugin.Exports(r.path)
+	in, err := plugin.Inspect(r.path)
 	if err != nil {
-		r.fail("its symbols cannot be read: %v", err)
+		r.fail("it cannot be read: %v", err)
 	}
-	want := []string{"trainer_backend_manifest", "trainer_backend_query_v1"}
-	slices.Sort(names)
-	if !slices.Equal(names, want) {
-		r.fail("it exports %d symbols: %.200s", len(names), strings.Join(names, ", "))
+	for _, t := range in.Traits {
+		if t.Forbidden {
+			r.fail("%s", t.Sentence)
+		}
+	}
+	slices.Sort(in.Exports)
+	if !slices.Equal(in.Exports, []string{"trainer_backend_manifest", "trainer_backend_query_v1"}) {
+		r.fail("it exports %d symbols: %.200s", len(in.Exports), strings.Join(in.Exports, ", "))
 	}
 }
 

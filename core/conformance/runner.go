@@ -26,6 +26,7 @@ type runner struct {
 	staging  *plugin.Buffer
 	memory   *plugin.Buffer
 	answers  map[abi.OpQuery]bool
+	unequal  bool // equal runs need not give equal bits
 }
 
 func newRunner(d *plugin.Device) (*runner, error) {
