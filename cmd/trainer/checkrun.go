@@ -16,8 +16,9 @@ import (
 
 // Limits of a child: how long a case may take, how long a fine-tune, how often the program
 // may end within a group before the rest of it is given up.
+var caseWithin = 150 * time.Second
+
 const (
-	caseWithin     = 150 * time.Second
 	trainingWithin = 15 * time.Minute
 	mostCrashes    = 12
 )

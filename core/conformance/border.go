@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"runtime"
 	"slices"
 
 	"trainer/core/plugin"
@@ -31,10 +32,17 @@ func (c Behaviour) judge(b *plugin.Backend, path string, index int, seed uint64)
 			return res
 		}
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	changed := func(string) error { return nil }
+	if c.Demand == "process.state" {
+		changed = plugin.Watch()
+	}
 	r, err := newRig(b, path, index, seed)
 	if err != nil {
-		return res.failed(against("device.reopen", err))
+		return res.failed(err)
 	}
+	r.changed = changed
 	if err := r.try(c); err != nil {
 		_ = r.close() // whatever else goes wrong now comes of it
 		return res.failed(err)

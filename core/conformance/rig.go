@@ -14,7 +14,7 @@ import (
 
 // prompt is how soon what needs no work must be answered, lag how late a bounded wait may
 // end, short how long a behaviour watches that something does not happen.
-const (
+var (
 	prompt = 10 * time.Second
 	lag    = 5 * time.Second
 	short  = 30 * time.Millisecond
@@ -32,12 +32,13 @@ type rig struct {
 	idle    [2]buffer // what work of no interest copies
 	demand  string
 	serial  uint64
+	changed func(when string) error // what of the process, since before the device was opened
 	rng     *rand.Rand
 }
 
 // newRig opens a device.
 func newRig(b *plugin.Backend, path string, index int, seed uint64) (r *rig, err error) {
-	r = &rig{Caller: b.Caller(), backend: b, path: path, index: index, rng: rand.New(rand.NewPCG(seed, 1))}
+	r = &rig{Caller: b.Caller(), backend: b, path: path, index: index, demand: "device.reopen", rng: rand.New(rand.NewPCG(seed, 1))}
 	defer r.rescue(&err)
 	r.info.StructSize = uint32(sizeOf(r.info))
 	r.ok("device_info", index, &r.info)

@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long one case may run before the backend counts as hanging.
-const patience = 60 * time.Second
+var patience = 60 * time.Second
 
 // runner runs images on one device.
 type runner struct {
