@@ -62,7 +62,8 @@ static const struct op ops[] = {
     /* dst <- f(a, b), f by attr_binary.code (TRAINER_BINARY_*); f32 or i32, which wraps
      * around. Comparisons give 1 or 0 in dst's dtype. dst may be a or b. */
     {TRAINER_OP_BINARY, "binary", NULL, NULL},
-    /* dst <- cond != 0 ? a : b, element by element. NaN is not 0. */
+    /* dst <- cond != 0 ? a : b, element by element. NaN is not 0. a and b have the dtype of dst, or
+     * all three are floats. */
     {TRAINER_OP_SELECT, "select", NULL, NULL},
     /* Sum or maximum over the dimensions in which dst has extent 1. NaN wins a maximum; the
      * order of a sum must not depend on the number of threads. */
