@@ -71,11 +71,14 @@ sanitize: build ## conformance of the CPU backend under the address and undefine
 interop: build ## PEFT and Transformers read what we write (needs Python with both)
 	PYTHON=$(or $(PYTHON),python3) $(GO) test -count=1 -run Interop -v ./cmd/trainer
 
-install: build ## copy the program, backends and header to PREFIX
-	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/include
+install: build ## copy the program, backends, header, packages and documentation to PREFIX
+	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/lib/cmake $(PREFIX)/lib/pkgconfig $(PREFIX)/include $(PREFIX)/share/doc/trainer
 	cp $(BUILD)/bin/trainer $(PREFIX)/bin/
 	cp -r $(BUILD)/lib/trainer/backends $(PREFIX)/lib/trainer/
+	cp -r $(BUILD)/lib/cmake/trainer $(PREFIX)/lib/cmake/
+	cp $(BUILD)/lib/pkgconfig/trainer.pc $(PREFIX)/lib/pkgconfig/
 	cp -r $(BUILD)/include/trainer $(PREFIX)/include/
+	cp -r $(BUILD)/share/doc/trainer/backend $(PREFIX)/share/doc/trainer/
 
 clean: ## remove build/
 	rm -rf $(BUILD)
