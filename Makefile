@@ -12,7 +12,7 @@ CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEAS
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs neon race sanitize fuzz interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -51,6 +51,12 @@ lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry 
 	go vet ./...
 	go tool staticcheck ./...
 	$(TELEMETRY) go vet -tags telemetry ./core/telemetry
+
+abi-freeze: ## keep the current minor of the border: header, layout, a compiled backend
+	go run ./internal/abifreeze
+
+docs: ## write the pages of docs/backend that are made from the code
+	go run ./internal/backenddocs
 
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \
