@@ -145,6 +145,8 @@ func TestListsDecodeAsTheyWereBuilt(t *testing.T) {
 	h, records, err := DecodeList(list)
 	require.NoError(t, err)
 	require.EqualValues(t, 9, h.Serial)
+	serial, count := ListIdentity(list)
+	require.Equal(t, []any{uint64(9), uint32(2)}, []any{serial, count})
 	require.Len(t, records, 2)
 	require.Equal(t, []uint32{0}, records[1].After)
 	require.Equal(t, AttrBytes(AttrFill{ValueBits: 7}), records[1].Attr)

@@ -26,10 +26,11 @@ type runner struct {
 	staging  *plugin.Buffer
 	memory   *plugin.Buffer
 	answers  map[abi.OpQuery]bool
+	patience time.Duration // for one submission
 }
 
 func newRunner(d *plugin.Device) (*runner, error) {
-	r := &runner{device: d, answers: map[abi.OpQuery]bool{}}
+	r := &runner{device: d, answers: map[abi.OpQuery]bool{}, patience: patience}
 	var err error
 	r.queue, err = d.NewQueue(abi.QueueCompute)
 	return r, err
@@ -101,9 +102,9 @@ func (r *runner) submit(s plugin.Submit) error {
 		r.clock--
 		return err
 	}
-	err := r.timeline.Wait(r.clock, patience)
+	err := r.timeline.Wait(r.clock, r.patience)
 	if plugin.IsTimeout(err) {
-		return fmt.Errorf("did not end within %s", patience)
+		return fmt.Errorf("did not end within %s", r.patience)
 	}
 	return err
 }

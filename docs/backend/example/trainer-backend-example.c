@@ -28,7 +28,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"example\",\"version\":\"1.0.0\",\"vendor\":\"trainer\","
     "\"description\":\"Plain loops over the mandatory ops: an example to read\","
-    "\"abi_major\":0,\"abi_minor\":1,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* ---- structs and errors ---------------------------------------------------
  * Every struct begins with its size. A reader takes what both sides know. */
