@@ -12,7 +12,7 @@ CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEAS
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs neon race sanitize fuzz interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,6 +52,12 @@ lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry 
 	go tool staticcheck ./...
 	$(TELEMETRY) go vet -tags telemetry ./core/telemetry
 
+abi-freeze: ## keep the current minor of the border: header, layout, a compiled backend
+	go run ./internal/abifreeze
+
+docs: ## write the pages of docs/backend that are made from the code
+	go run ./internal/backenddocs
+
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \
 	  $(CMAKE) -B $(BUILD)/neon -DTRAINER_CUDA=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM_CC) >/dev/null && \
@@ -71,11 +77,14 @@ sanitize: build ## conformance of the CPU backend under the address and undefine
 interop: build ## PEFT and Transformers read what we write (needs Python with both)
 	PYTHON=$(or $(PYTHON),python3) $(GO) test -count=1 -run Interop -v ./cmd/trainer
 
-install: build ## copy the program, backends and header to PREFIX
-	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/include
+install: build ## copy the program, backends, header, packages and documentation to PREFIX
+	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/lib/cmake $(PREFIX)/lib/pkgconfig $(PREFIX)/include $(PREFIX)/share/doc/trainer
 	cp $(BUILD)/bin/trainer $(PREFIX)/bin/
 	cp -r $(BUILD)/lib/trainer/backends $(PREFIX)/lib/trainer/
+	cp -r $(BUILD)/lib/cmake/trainer $(PREFIX)/lib/cmake/
+	cp $(BUILD)/lib/pkgconfig/trainer.pc $(PREFIX)/lib/pkgconfig/
 	cp -r $(BUILD)/include/trainer $(PREFIX)/include/
+	cp -r $(BUILD)/share/doc/trainer/backend $(PREFIX)/share/doc/trainer/
 
 clean: ## remove build/
 	rm -rf $(BUILD)

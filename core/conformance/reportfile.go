@@ -17,7 +17,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 }
 
 // WriteMarkdown writes the report for people: a line for each group, then what is not
-// claimed, every failure, and the tolerances.
+// claimed and every failure.
 func (r *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Conformance of %s\n\nDevice %s%s, f32 products in %s, ABI %s, tier %d, seed %d: %s.\n\n",
@@ -40,28 +40,8 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 		}
 	}
 	b.WriteString(r.failures())
-	if len(r.Tolerances) > 0 {
-		b.WriteString("\n## Tolerances\n\n" + ToleranceTable())
-	}
 	_, err := io.WriteString(w, b.String())
 	return err
-}
-
-// ToleranceTable is the published table of tolerances with its formula, in Markdown.
-func ToleranceTable() string {
-	var b strings.Builder
-	b.WriteString("`|got - want| <= (rel a + o) |want| + (abs a sqrt(L) + low s) S`, with\n\n")
-	b.WriteString("- a: the unit roundoff of arithmetic, 2^-24; of the products of marked ops 2^-11 where the device says that its f32 products are TF32, 2^-20 where bf16x3\n")
-	b.WriteString("- o: the unit roundoff of the output's dtype where that has 16 bits (bf16 2^-8, f16 2^-11), else 0\n")
-	b.WriteString("- s: the coarsest unit roundoff among the operands' dtypes and the compute dtype, 0 where all are f32\n")
-	b.WriteString("- L: the terms of the longest sum; S: the largest finite |want| of the output\n\n")
-	b.WriteString("An op that is not listed is exact, as is every integer output. \"Flush\": results below the smallest normal number may be 0.\n\n")
-	b.WriteString("| op | rel | abs | low | products | flush |\n|---|---|---|---|---|---|\n")
-	mark := map[bool]string{true: "yes"}
-	for _, t := range tolerances {
-		fmt.Fprintf(&b, "| %s | %g | %g | %g | %s | %s |\n", t.Op, t.Rel, t.Abs, t.Low, mark[t.Products], mark[t.Flush])
-	}
-	return b.String()
 }
 
 // WriteJUnit writes the report as continuous integration reads it: a suite for each group.

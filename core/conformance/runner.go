@@ -26,11 +26,12 @@ type runner struct {
 	staging  *plugin.Buffer
 	memory   *plugin.Buffer
 	answers  map[abi.OpQuery]bool
-	unequal  bool // equal runs need not give equal bits
+	unequal  bool          // equal runs need not give equal bits
+	patience time.Duration // for one submission
 }
 
 func newRunner(d *plugin.Device) (*runner, error) {
-	r := &runner{device: d, answers: map[abi.OpQuery]bool{}}
+	r := &runner{device: d, answers: map[abi.OpQuery]bool{}, patience: patience}
 	var err error
 	r.queue, err = d.NewQueue(abi.QueueCompute)
 	return r, err
@@ -102,9 +103,9 @@ func (r *runner) submit(s plugin.Submit) error {
 		r.clock--
 		return err
 	}
-	err := r.timeline.Wait(r.clock, patience)
+	err := r.timeline.Wait(r.clock, r.patience)
 	if plugin.IsTimeout(err) {
-		return &breach{"op.ends", fmt.Errorf("did not end within %s", patience)}
+		return &breach{"op.ends", fmt.Errorf("did not end within %s", r.patience)}
 	}
 	return err
 }

@@ -44,7 +44,7 @@ var misbehaviours = []misbehaviour{
 	{"QUERY_TAKES_SIGSEGV", ReasonSideEffects, "the query changed how the program handles SIGSEGV"},
 	{"REPLY_GARBAGE", ReasonStructSizes, "struct_size of its reply"},
 	{"REPLY_OVERFLOWS", ReasonStructSizes, "beyond the end of trainer_reply"},
-	{"REPLY_MAJOR", ReasonABI, "answers with border version 9.1"},
+	{"REPLY_MAJOR", ReasonABI, "answers with border version 9.2"},
 	{"REPLY_MINOR", ReasonABI, "0.900"},
 	{"TABLE_NULL", ReasonTable, "without a table"},
 	{"TABLE_WILD", ReasonTable, "0x123400"},
@@ -60,7 +60,7 @@ var misbehaviours = []misbehaviour{
 	{"INFO_CLASS", ReasonDeviceInfo, "device_class is 77"},
 	{"INFO_UNTERMINATED", ReasonDeviceInfo, "name is not UTF-8 that ends with NUL"},
 	{"SHUTDOWN_CRASHES", ReasonCrashed, "while it was shut down"},
-	{`MANIFEST="{\"name\":\"tiny\",\"abi_major\":9,\"abi_minor\":3}"`, ReasonABI, "border version 9.3, this program speaks 0.1"},
+	{`MANIFEST="{\"name\":\"tiny\",\"abi_major\":9,\"abi_minor\":3}"`, ReasonABI, "border version 9.3, this program speaks 0.2"},
 	{`MANIFEST="not json"`, ReasonManifest, "JSON"},
 	{`FEATURES="\"avx1024\""`, ReasonCPUFeatures, "needs a processor with avx1024"},
 }

@@ -17,6 +17,7 @@ type Error struct {
 	List    uint64 // serial of the list concerned; 0 = none
 	Record  int    // index of the record concerned; -1 = none
 	Text    string // the backend's sentence
+	lie     bool   // the answer broke the border's rules; Text is ours
 }
 
 // Error names backend, call, list and record.

@@ -2,6 +2,7 @@ package session
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -41,6 +42,7 @@ type Session struct {
 	answers  map[abi.OpQuery]bool
 	composed map[string]bool
 	native   map[string]bool
+	kinds    map[program.Kind]bool // of every node compiled
 
 	slots     []int64                       // bytes of each slot
 	states    map[*op.Value]program.Address // where states live
@@ -81,7 +83,7 @@ func Open(device *plugin.Device, paramsBytes int) (*Session, error) {
 // native; workspaces and plans of a backend are not known and count nothing.
 func Dry(paramsBytes int) *Session {
 	return &Session{align: 256, largest: math.MaxInt64, planLimit: math.MaxInt64, params: uint32(paramsBytes),
-		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
+		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{}, kinds: map[program.Kind]bool{},
 		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}
 }
 
@@ -130,6 +132,12 @@ func (s *Session) claims(n *op.Node) (bool, error) {
 // Ops names the fused ops met so far that the backend runs natively, and those that
 // were composed.
 func (s *Session) Ops() (native, composed []string) { return sorted(s.native), sorted(s.composed) }
+
+// Kinds are the kinds of calls that the programs compiled so far make, in no order.
+func (s *Session) Kinds() []program.Kind { return slices.Collect(maps.Keys(s.kinds)) }
+
+// Device is what the session runs on; nil in a dry one.
+func (s *Session) Device() *plugin.Device { return s.device }
 
 // Memory is what a run takes on the device, in bytes, as the backend counts it.
 type Memory struct {
@@ -237,7 +245,7 @@ func (s *Session) Stats() (used, peak int64, err error) {
 
 // Close gives the device's memory back.
 func (s *Session) Close() error {
-	if s.device == nil {
+	if s.device == nil || s.device.Lost() { // a lost device gives nothing back
 		return nil
 	}
 	if err := s.Sync(); err != nil {

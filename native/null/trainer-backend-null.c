@@ -12,6 +12,7 @@
 #include "../entry.h"
 #include "../handle.h"
 #include "../meter.h"
+#include "../progress.h"
 #include "../resolve.h"
 #include "../thread.h"
 #include "../timeline.h"
@@ -28,7 +29,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"" BACKEND_NAME "\",\"version\":\"0.1.0\",\"vendor\":\"\","
     "\"description\":\"A backend that can do nothing yet\","
-    "\"abi_major\":0,\"abi_minor\":1,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* ---- ops ----------------------------------------------------------------- *
  * Views come outputs first: record->views[0] is the first output, record->views[n_out] the
@@ -62,7 +63,8 @@ static const struct op ops[] = {
     /* dst <- f(a, b), f by attr_binary.code (TRAINER_BINARY_*); f32 or i32, which wraps
      * around. Comparisons give 1 or 0 in dst's dtype. dst may be a or b. */
     {TRAINER_OP_BINARY, "binary", NULL, NULL},
-    /* dst <- cond != 0 ? a : b, element by element. NaN is not 0. */
+    /* dst <- cond != 0 ? a : b, element by element. NaN is not 0. a and b have the dtype of dst, or
+     * all three are floats. */
     {TRAINER_OP_SELECT, "select", NULL, NULL},
     /* Sum or maximum over the dimensions in which dst has extent 1. NaN wins a maximum; the
      * order of a sum must not depend on the number of threads. */
@@ -365,10 +367,11 @@ static void apply_bounds(const struct resolved_record *record) {
 }
 
 /* Running all records in order is always right. */
-static void program_run(const struct program *program) {
+static void program_run(const struct program *program, struct progress *progress) {
   for (uint32_t i = 0; i < program->list.record_count; i++) {
     apply_bounds(&program->list.records[i]);
     op_of(program->list.records[i].op)->run(&program->list.records[i]);
+    progress_add(progress, 1);
   }
 }
 
@@ -398,6 +401,7 @@ struct job {
 
 struct queue {
   struct object object;
+  struct progress progress; /* by which the host sees that the queue works */
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -425,7 +429,8 @@ static struct failure wait_points(struct queue *queue, const struct job *job) {
 static void run_job(struct queue *queue, struct job *job) {
   struct failure failure = {.status = TRAINER_STALE, .record = TRAINER_NO_RECORD, .serial = job->program->list.serial};
   if (!atomic_load(&queue->stopping)) failure = wait_points(queue, job);
-  if (!failure.status) program_run(job->program);
+  if (failure.status) progress_add(&queue->progress, job->program->list.record_count);
+  else program_run(job->program, &queue->progress);
   points_settle(&queue->object.device->timelines, job->points + job->wait_count, job->signal_count, &failure);
   points_drop(job->points, job->wait_count + job->signal_count);
   object_release(&job->program->object);
@@ -502,6 +507,17 @@ static int32_t queue_destroy(uint64_t handle, uint64_t queue, trainer_error *err
   }
   object_release(&device->object);
   return ended ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
+}
+
+static int32_t queue_progress(uint64_t handle, uint64_t queue, uint64_t *counter, trainer_error *error) {
+  if (!counter || (uintptr_t)counter % sizeof *counter) return trainer_fail(error, TRAINER_INVALID, "the counter is missing or not aligned");
+  struct device *device = device_get(handle, error);
+  if (!device) return TRAINER_STALE;
+  struct queue *found = (struct queue *)handle_get(queue, OBJECT_QUEUE, device);
+  if (found) progress_begin(&found->progress, counter);
+  if (found) object_release(&found->object);
+  object_release(&device->object);
+  return found ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
 }
 
 /* Puts a job behind the others; with the queue's lock held. */
@@ -597,6 +613,7 @@ static const trainer_backend_table table = {
     .timeline_read = timeline_read,
     .timeline_wait = timeline_wait,
     .device_stats = device_stats,
+    .queue_progress = queue_progress,
 };
 
 TRAINER_EXPORT int32_t trainer_backend_query_v1(const trainer_host_info *host, trainer_reply *reply) {

@@ -17,7 +17,7 @@ const (
 var mayChange = []string{
 	"model_name", "init_adapter", "dataset", "dataset_format", "num_epochs", "max_steps",
 	"use_gradient_checkpointing", "recompute", "memory_limit", "host_memory_limit",
-	"backend", "device", "backend_path", "library_path", "threads", "deterministic",
+	"backend", "device", "backend_path", "library_path", "threads", "deterministic", "self_test", "call_timeout",
 	"eval_dataset", "eval_steps", "eval_samples",
 	"output_dir", "overwrite_output_dir", "save_model", "save_steps", "save_minutes", "save_total_limit", "resume", "log_every_n_steps", "log_to",
 }
