@@ -3,11 +3,7 @@ package plugin
 import (
 	"fmt"
 	"reflect"
-	"runtime"
 	"unicode/utf8"
-	"unsafe"
-
-	"github.com/ebitengine/purego"
 
 	"trainer/core/abi"
 )
@@ -55,16 +51,13 @@ func (a Answer) Text() string { return text(a.Error.Text[:]) }
 // Call calls the function that the header's table names so; arguments are integers,
 // pointers, slices or nil. The error struct is added behind them.
 func (c *Caller) Call(name string, args ...any) Answer {
-	given := &struct {
-		err abi.Error
-		margin
-	}{abi.Error{StructSize: structSize[abi.Error](), RecordIndex: noRecord}, newMargin()}
+	given := newGuarded(abi.Error{StructSize: structSize[abi.Error](), RecordIndex: noRecord})
 	status := c.CallWith(name, given, args...)
-	a := Answer{Status: status, Error: given.err}
-	if given.check("trainer_error") != nil {
+	a := Answer{Status: status, Error: given.value}
+	if given.behind != untouched {
 		a.Broken = "it writes beyond the end of trainer_error"
 	} else if status != abi.StatusOK {
-		a.Broken = brokenError(status, &given.err)
+		a.Broken = brokenError(status, &given.value)
 	}
 	return a
 }
@@ -148,42 +141,7 @@ func (c *Caller) entry(name string) uintptr {
 // HostBytes views n bytes at a pointer that a backend gave for staging memory.
 func HostBytes(pointer uintptr, n uint64) []byte { return hostBytes(pointer, n) }
 
-// Watch takes down what a backend must leave alone of this process and thread: how signals
-// are handled, folder, umask, floating-point arithmetic and locale. What it returns names
-// the first thing that has changed since. Only a child process that tries a backend may
-// watch: for a moment the umask is another.
-func Watch() (changed func(when string) error) {
-	before, language := observe(), locale()
-	return func(when string) error {
-		if err := before.compare(when); err != nil {
-			return err
-		}
-		if now := locale(); now != language {
-			return refuse(ReasonSideEffects, "%s changed the locale from %s to %s", when, language, now)
-		}
-		return nil
-	}
-}
-
-// locale is that of the C library.
-func locale() string {
-	setlocale, err := purego.Dlsym(purego.RTLD_DEFAULT, "setlocale")
-	if err != nil {
-		return ""
-	}
-	all := uintptr(6) // LC_ALL
-	if runtime.GOOS == "darwin" {
-		all = 0
-	}
-	r, _, _ := purego.SyscallN(setlocale, all, 0)
-	if r == 0 {
-		return ""
-	}
-	name := unsafe.Slice(*(**byte)(unsafe.Pointer(&r)), 1<<10)
-	for i, b := range name {
-		if b == 0 {
-			return string(name[:i])
-		}
-	}
-	return ""
-}
+// Watch takes down what a backend must leave alone of this process and thread. What it
+// returns names the first thing that has changed since. Only a child process that tries a
+// backend may watch: for a moment the umask is another.
+func Watch() (changed func(when string) error) { return observe().compare }
