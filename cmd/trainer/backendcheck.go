@@ -110,6 +110,9 @@ func (c *console) judgeFile(path string, f checkFlags) (*conformance.Report, err
 		return nil, err
 	}
 	candidate := plugin.Examine(path)
+	if candidate.Reason == plugin.ReasonNotFound {
+		return nil, &fault.Error{Kind: fault.Usage, Where: path, Found: "no such file", Want: "the library of a backend, as " + plugin.FileName("NAME")}
+	}
 	first := examined(candidate)
 	if !candidate.Usable() || f.device < 0 || f.device >= len(candidate.Devices) {
 		if candidate.Usable() {
@@ -146,28 +149,30 @@ func (c *console) judgeFile(path string, f checkFlags) (*conformance.Report, err
 // selectGroups makes the suite, and the groups that are judged beside it.
 func selectGroups(f checkFlags) (*conformance.Suite, []conformance.Group, error) {
 	o := conformance.Options{Tier: f.tier, Seed: uint64(f.seed), Ops: slices.Clone(f.ops)}
-	beside := []conformance.Group{trainingCases()}
-	if i := slices.Index(o.Ops, trainingGroup); i >= 0 {
-		if o.Ops = slices.Delete(o.Ops, i, i+1); len(o.Ops) == 0 {
-			s, err := conformance.New(conformance.Options{Tier: -1, Ops: []string{"copy"}, Seed: o.Seed})
-			return s, beside, err
-		}
-	} else if len(o.Ops) > 0 {
-		beside = nil
+	training := trainingCases()
+	group, name, one := strings.Cut(f.only, "/")
+	if one && group == trainingGroup && slices.Contains(training.Case, name) {
+		training.Case = []string{name}
+		return conformance.Nothing(o), []conformance.Group{training}, nil
 	}
-	if name, ok := strings.CutPrefix(f.only, trainingGroup+"/"); ok && slices.Contains(beside[0].Case, name) {
-		beside[0].Case = []string{name}
-		s, err := conformance.New(conformance.Options{Tier: -1, Ops: []string{"copy"}, Seed: o.Seed})
-		return s, beside, err
+	beside := len(o.Ops) == 0 && !one
+	if i := slices.Index(o.Ops, trainingGroup); i >= 0 {
+		o.Ops, beside = slices.Delete(o.Ops, i, i+1), true
+		if len(o.Ops) == 0 {
+			return conformance.Nothing(o), []conformance.Group{training}, nil
+		}
 	}
 	s, err := conformance.New(o)
 	if err == nil && f.only != "" {
-		beside, err = nil, s.Only(f.only)
+		err = s.Only(f.only)
 	}
 	if err != nil {
 		return nil, nil, &fault.Error{Kind: fault.Usage, Err: err, Remedy: "groups are " + strings.Join(conformance.GroupNames(), ", ") + ", " + trainingGroup}
 	}
-	return s, beside, nil
+	if !beside {
+		return s, nil, nil
+	}
+	return s, []conformance.Group{training}, nil
 }
 
 // groupLine is how a group went.
@@ -200,6 +205,9 @@ func (c *console) verdict(path string, r *conformance.Report) {
 			c.result("\n%s  %s\n  %s", paint(coloured(c.out), "31", string(res.Status)), res.Name(), printable(res.Reason))
 			if text := conformance.DemandText(res.Demand); text != "" {
 				c.result("  rule %s: %s", res.Demand, text)
+			}
+			if res.Op == fileGroup {
+				continue
 			}
 			c.result("  again: trainer backend check %s --only %q", path, strings.Replace(res.Name(), " (fast)/", "/", 1))
 		case conformance.ExpectedFail:
