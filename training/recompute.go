@@ -34,23 +34,26 @@ func (e *Engine) chooseRecompute() error {
 		}
 		return e.fits()
 	}
-	uniform := func(p program.Policy) error {
-		e.Policy = slices.Repeat([]program.Policy{p}, layers)
-		return e.fits()
+	uniform := func(p program.Policy) (bool, error) { return e.try(slices.Repeat([]program.Policy{p}, layers)) }
+	if fits, err := uniform(program.KeepAll); fits || err != nil {
+		return err
 	}
-	if uniform(program.KeepAll) == nil {
-		return nil
-	}
-	if uniform(program.Block) != nil {
+	if fits, err := uniform(program.Block); err != nil {
+		return err
+	} else if !fits {
 		return e.chooseLean(layers)
 	}
-	if uniform(program.Selective) == nil {
-		return nil
+	if fits, err := uniform(program.Selective); fits || err != nil {
+		return err
 	}
 	low, high := 0, layers // low layers in whole blocks do not fit, high do
 	for high-low > 1 {
 		mid := (low + high) / 2
-		if e.Policy = blocks(layers, mid); e.fits() == nil {
+		fits, err := e.try(blocks(layers, mid))
+		if err != nil {
+			return err
+		}
+		if fits {
 			high = mid
 		} else {
 			low = mid
@@ -58,6 +61,16 @@ func (e *Engine) chooseRecompute() error {
 	}
 	e.Policy = blocks(layers, high)
 	return nil
+}
+
+// try takes a policy and reports whether it fits the memory. Any other hindrance is an error.
+func (e *Engine) try(policy []program.Policy) (fits bool, err error) {
+	e.Policy = policy
+	err = e.fits()
+	if fault.ExitCode(err) == int(fault.Memory) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (e *Engine) chooseLean(layers int) error {

@@ -13,6 +13,7 @@ import (
 // Backend is one loaded library whose query was answered. Safe for concurrent use.
 type Backend struct {
 	Name  string
+	query uintptr
 	table abi.BackendTable
 }
 
@@ -60,7 +61,7 @@ func (l *library) negotiate(name string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{Name: name, table: table}, nil
+	return &Backend{Name: name, query: l.query, table: table}, nil
 }
 
 // call runs fn with at most six arguments and the error struct behind them.
@@ -110,10 +111,14 @@ func filled[T any](b *Backend, call, name string, g *guarded[T]) error {
 func (b *Backend) Devices() ([]DeviceInfo, error) {
 	p := newPinned()
 	defer p.release()
-	var count uint32
-	if err := b.call(p, "device_count", b.table.DeviceCount, address(p, &count)); err != nil {
+	given := newGuarded(uint32(0))
+	if err := b.call(p, "device_count", b.table.DeviceCount, address(p, given)); err != nil {
 		return nil, err
 	}
+	if err := filled(b, "device_count", "the count", given); err != nil {
+		return nil, err
+	}
+	count := given.value
 	if count > maxDevices {
 		return nil, refuse(ReasonDeviceInfo, "claims %d devices, expected at most %d", count, maxDevices)
 	}
@@ -161,6 +166,7 @@ type DeviceInfo struct {
 	MemoryTotal   uint64 `json:"memory_total_bytes"`
 	MemoryFree    uint64 `json:"memory_free_bytes"`
 	BufferMax     uint64 `json:"buffer_max_bytes"`
+	ListBytesMax  uint64 `json:"list_bytes_max"` // 0 = no limit
 	StorageDTypes uint64 `json:"storage_dtypes"` // bit 1 << dtype
 	ComputeDTypes uint64 `json:"compute_dtypes"`
 	Alignment     uint32 `json:"alignment"`
@@ -176,7 +182,7 @@ func (d DeviceInfo) Computes(t abi.DType) bool { return d.ComputeDTypes>>t&1 != 
 
 func newDeviceInfo(i abi.DeviceInfo) (DeviceInfo, error) {
 	d := DeviceInfo{Class: i.DeviceClass, Flags: i.Flags, Numerics: i.Numerics, MemoryTotal: i.MemoryTotal, MemoryFree: i.MemoryFree,
-		BufferMax: i.BufferMax, StorageDTypes: i.StorageDTypes, ComputeDTypes: i.ComputeDTypes, Alignment: i.Alignment, Lanes: i.Lanes,
+		BufferMax: min(i.BufferMax, maxMemory), ListBytesMax: i.ListBytesMax, StorageDTypes: i.StorageDTypes, ComputeDTypes: i.ComputeDTypes, Alignment: i.Alignment, Lanes: i.Lanes,
 		Threads: i.Threads, Name: text(i.Name[:]), UUID: text(i.UUID[:]), ISA: text(i.ISA[:])}
 	switch {
 	case i.StructSize < uint32(unsafe.Offsetof(i.Name)) || i.StructSize > maxStruct:

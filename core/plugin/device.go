@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -211,6 +212,10 @@ type Report struct {
 func (d *Device) CheckList(list []byte) (Report, error) {
 	p := newPinned()
 	defer p.release()
+	if most := d.info.ListBytesMax; most > 0 && uint64(len(list)) > most {
+		return Report{}, &Error{Backend: d.backend.Name, Call: callCheck, Status: abi.StatusUnsupported, Record: -1,
+			Text: fmt.Sprintf("a list of %d bytes, of which the device takes at most %d", len(list), most)}
+	}
 	given := newGuarded(abi.ListReport{StructSize: structSize[abi.ListReport](), BadRecord: noRecord})
 	err := d.call(p, callCheck, d.backend.table.ListCheck, sliceAddress(p, list), address(p, given))
 	if err == nil {

@@ -65,6 +65,9 @@ func IsTimeout(err error) bool {
 // newError reads a filled error struct.
 func newError(backend, call string, status abi.Status, e *abi.Error) *Error {
 	out := &Error{Backend: backend, Call: call, Status: status, List: e.ListSerial, Record: -1, Text: text(e.Text[:])}
+	if bytes.IndexByte(e.Text[:], 0) < 0 {
+		out.Text = "its text does not end"
+	}
 	if e.RecordIndex != noRecord && e.ListSerial != 0 {
 		out.Record = int(e.RecordIndex)
 	}

@@ -101,7 +101,7 @@ func (s *Session) Place(states []*op.Value) error {
 		}
 		bytes := program.RoundUp(program.Bytes(v), s.align)
 		if bytes > s.largest {
-			return fault.New(fault.Device, "%s needs %d bytes, but the device's largest buffer is %d", v.Name, bytes, s.largest)
+			return fault.New(fault.Device, "backend %s: %s needs %d bytes, but the device's largest buffer is %d", s.device.Backend(), v.Name, bytes, s.largest)
 		}
 		last := len(s.slots) - 1
 		if last < int(slotState) || s.slots[last]+bytes > min(s.largest, stateBuffer) && s.slots[last] > 0 {
