@@ -184,7 +184,7 @@ func (c *console) groupLine(name string, r *conformance.Report, took time.Durati
 	worst := ""
 	for _, res := range r.Results {
 		if res.Share > 0 {
-			worst = fmt.Sprintf(", worst error %.2f of the tolerance", r.Worst())
+			worst = fmt.Sprintf(", worst error %.2g of the tolerance", r.Worst())
 			break
 		}
 	}
