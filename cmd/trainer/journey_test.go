@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"trainer/core/op"
 	"trainer/core/plugin"
 )
 
@@ -50,6 +51,17 @@ trainer backend inspect `+plugin.FileName("foo")+`
 trainer devices --backend_path .`)
 	require.True(t, ok, text)
 	require.Contains(t, text, "foo          works")
+
+	text, ok = shell(t, filepath.Join(empty, "foo"), prefix, "trainer backend check "+plugin.FileName("foo")+" --tier 0 --report report.md")
+	require.False(t, ok, "nothing is there yet")
+	var names []string
+	for _, f := range op.Families() {
+		if f.Tier == 0 {
+			names = append(names, f.Name)
+		}
+	}
+	require.Contains(t, text, "mandatory ops that are missing: "+strings.Join(names, ", ")+"\n")
+	require.FileExists(t, filepath.Join(empty, "foo", "report.md"))
 }
 
 // The header of an install tree is found by pkg-config and by CMake.
@@ -92,4 +104,6 @@ func TestFirstOpOfTheReadme(t *testing.T) {
 	changed = strings.Replace(changed, entry, `{TRAINER_OP_COPY, "copy", NULL, run_copy}`, 1)
 	write(t, filepath.Join(dir, "backend.c"), changed)
 	inFolder(t, dir, "make")
+	r := trainer(t, "backend", "check", filepath.Join(dir, plugin.FileName("foo")), "--op", "copy")
+	require.Equal(t, 0, r.code, r.out+r.err)
 }

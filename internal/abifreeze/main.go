@@ -45,6 +45,7 @@ func freeze(dir string) error {
 		if !reflect.DeepEqual(kept, layout) {
 			return fmt.Errorf("%s holds another layout: a change of the layout needs a new minor: %v", dir, kept.Breaks(layout))
 		}
+		return nil // what is kept stays as it is
 	}
 	if err := os.MkdirAll(filepath.Join(dir, "trainer"), 0o755); err != nil {
 		return err

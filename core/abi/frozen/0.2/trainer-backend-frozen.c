@@ -23,7 +23,7 @@
 #define ALIGNMENT 64u
 #define LIST_BYTES_MAX ((uint64_t)1 << 30)
 #define MEMORY ((uint64_t)8 << 30) /* what the device says it has */
-#define JOBS_MAX 256u
+#define JOBS_MAX 256u /* of a queue */
 
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"example\",\"version\":\"1.0.0\",\"vendor\":\"trainer\","
@@ -668,7 +668,6 @@ struct device {
   pthread_t thread; /* runs the jobs of all queues */
   int closing;
   struct job *jobs; /* in the order they were submitted */
-  uint32_t job_count;
   uint64_t limit, used, peak; /* bytes of buffers */
 };
 
@@ -681,6 +680,7 @@ struct buffer {
 struct queue {
   struct object object;
   int ended;
+  uint32_t jobs; /* that have not ended */
 };
 
 struct timeline {
@@ -1063,7 +1063,7 @@ static void finish(struct device *device, struct job *job, const struct failure 
       *at = job->next;
       break;
     }
-  device->job_count--;
+  job->queue->jobs--;
   for (uint32_t i = 0; i < job->wait_count + job->signal_count; i++) {
     struct timeline *t = job->points[i].timeline;
     if (i >= job->wait_count && failure->status && !t->failure.status) t->failure = *failure;
@@ -1119,8 +1119,8 @@ static uint32_t take_points(struct device *device, struct point *points, const t
 }
 
 /* Puts the job behind the others; with the lock held. */
-static int32_t enqueue(struct device *device, struct job *job, const trainer_submit *s, struct failure *why) {
-  if (device->job_count == JOBS_MAX) return refuse(why, TRAINER_BUSY, "the queues are full");
+static int32_t enqueue(struct device *device, struct queue *queue, struct job *job, const trainer_submit *s, struct failure *why) {
+  if (queue->jobs == JOBS_MAX) return refuse(why, TRAINER_BUSY, "the queue is full");
   uint32_t n = s->wait_count + s->signal_count, taken = take_points(device, job->points, s->waits, s->wait_count);
   if (taken == s->wait_count) taken += take_points(device, job->points + taken, s->signals, s->signal_count);
   int rises = 1;
@@ -1135,7 +1135,8 @@ static int32_t enqueue(struct device *device, struct job *job, const trainer_sub
   struct job **end = &device->jobs;
   while (*end) end = &(*end)->next;
   *end = job;
-  device->job_count++;
+  job->queue = use(&queue->object);
+  queue->jobs++;
   pthread_cond_broadcast(&changed);
   return TRAINER_OK;
 }
@@ -1344,9 +1345,7 @@ static int32_t submit_job(uint64_t handle, uint64_t queue_handle, struct job *jo
   struct queue *queue = device ? find(queue_handle, QUEUE, device) : NULL;
   if (!queue) return refuse(why, TRAINER_STALE, "the device or the queue is not alive");
   int32_t status = bind_program(&job->program, device, s, why);
-  if (!status) status = enqueue(device, job, s, why);
-  if (!status) job->queue = use(&queue->object);
-  return status;
+  return status ? status : enqueue(device, queue, job, s, why);
 }
 
 static int32_t submit(uint64_t handle, uint64_t queue, const trainer_submit *given, trainer_error *error) {
