@@ -72,12 +72,13 @@ type Start struct {
 
 // Result is what a job that ended well leaves besides files.
 type Result struct {
-	Interrupted bool                  `codec:"interrupted"` // asked to stop, and did after saving
-	End         metrics.End           `codec:"end"`         // train
-	Plan        *PlanReport           `codec:"plan"`        // plan
-	Bench       *BenchReport          `codec:"bench"`       // bench
-	Verify      *VerifyReport         `codec:"verify"`      // verify
-	Replayed    *conformance.Replayed `codec:"replayed"`    // replay
+	Interrupted  bool                  `codec:"interrupted"`   // asked to stop, and did after saving
+	End          metrics.End           `codec:"end"`           // train
+	Plan         *PlanReport           `codec:"plan"`          // plan
+	Bench        *BenchReport          `codec:"bench"`         // bench
+	Verify       *VerifyReport         `codec:"verify"`        // verify
+	Replayed     *conformance.Replayed `codec:"replayed"`      // replay
+	BackendBench *BackendBench         `codec:"backend_bench"` // bench_backend
 }
 
 // Answer is what a model wrote after a prompt.

@@ -15,7 +15,7 @@ import (
 )
 
 // jobs is what a worker can do.
-var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify, replayCommand: runReplay}
+var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify, replayCommand: runReplay, backendBenchCommand: runBackendBench}
 
 // runTraining is a whole run: plan, load, train, save.
 func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
