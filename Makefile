@@ -12,7 +12,7 @@ CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEAS
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs neon race sanitize fuzz interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs backend-reports neon race sanitize fuzz interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -57,6 +57,15 @@ abi-freeze: ## keep the current minor of the border: header, layout, a compiled 
 
 docs: ## write the pages of docs/backend that are made from the code
 	go run ./internal/backenddocs
+
+CHECK  = $(BUILD)/bin/trainer backend check $(BUILD)/lib/trainer/backends/trainer-backend
+HAS    = $(BUILD)/bin/trainer devices --json 2>/dev/null | grep -q
+backend-reports: build ## judge the CPU backend in every instruction set, and CUDA where it is
+	$(CHECK)-cpu.so --report docs/backend/reports/cpu.md
+	@for isa in scalar neon avx2 avx512 avx512bf16; do export TRAINER_CPU_ISA=$$isa; \
+	  ! $(HAS) "\"isa\":\"$$isa\"" || $(CHECK)-cpu.so --report docs/backend/reports/cpu-$$isa.md || exit 1; done
+	@if $(HAS) '"name":"cuda","reason":"ok"'; then $(CHECK)-cuda.so --report docs/backend/reports/cuda.md; \
+	else echo "make: no CUDA device is here, its report is left as it is"; fi
 
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \

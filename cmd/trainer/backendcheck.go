@@ -15,6 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"trainer/core/conformance"
+	"trainer/core/dump"
 	"trainer/core/plugin"
 	"trainer/fault"
 	"trainer/files/atomicfile"
@@ -28,6 +29,7 @@ type checkFlags struct {
 	reports      []string
 	expected     string
 	only         string
+	failures     string
 	inProcess    bool
 	asJSON       *bool
 }
@@ -57,6 +59,7 @@ composition is judged instead. Exit code 0 only without failures and unexpected 
 	flags.IntVar(&f.device, "device_index", 0, "`N` of the backend's devices")
 	flags.StringArrayVar(&f.reports, "report", nil, "write a report to `FILE`.md, .json or .xml (JUnit); may be repeated")
 	flags.StringVar(&f.expected, "expected", "", "a YAML `FILE` of failures that are known: \"group/case: reason\"; a name ending in * stands for all that begin so")
+	flags.StringVar(&f.failures, "save_failures", "", "a folder `DIR` for failing cases of ops, one file each, which trainer backend replay reads")
 	flags.StringVar(&f.only, "only", "", "one case, `GROUP/CASE`")
 	flags.BoolVar(&f.inProcess, "in_process", false, "no child processes, for debuggers and sanitizers")
 	f.asJSON = addJSON(cmd)
@@ -110,6 +113,9 @@ func (c *console) judgeFile(path string, f checkFlags) (*conformance.Report, err
 		return nil, err
 	}
 	candidate := plugin.Examine(path)
+	if candidate.Reason == plugin.ReasonNotFound {
+		return nil, &fault.Error{Kind: fault.Usage, Where: path, Found: "no such file", Want: "the library of a backend, as " + plugin.FileName("NAME")}
+	}
 	first := examined(candidate)
 	if !candidate.Usable() || f.device < 0 || f.device >= len(candidate.Devices) {
 		if candidate.Usable() {
@@ -137,37 +143,69 @@ func (c *console) judgeFile(path string, f checkFlags) (*conformance.Report, err
 			judge = judgeHere
 		}
 		results := judge(job)
+		if err := saveFailures(f.failures, suite, results, report); err != nil {
+			return nil, err
+		}
 		report.Results = append(report.Results, results...)
 		c.groupLine(g.Title(), &conformance.Report{Results: results}, time.Since(began))
 	}
 	return report, nil
 }
 
+// saveFailures writes what failed into a folder, for replay.
+func saveFailures(dir string, s *conformance.Suite, results []conformance.Result, r *conformance.Report) error {
+	for i, res := range results {
+		if dir == "" || !s.Savable(res) {
+			continue
+		}
+		if err := os.MkdirAll(dir, 0o777); err != nil {
+			return atomicfile.Error(dir, err)
+		}
+		results[i].Saved = filepath.Join(dir, fileName(res.Name())+".zip")
+		if err := s.Save(res, results[i].Saved, dump.Header{ABI: r.ABI, Backend: r.Backend, Device: r.Device}); err != nil {
+			return atomicfile.Error(results[i].Saved, err)
+		}
+	}
+	return nil
+}
+
+// fileName is a case's name with nothing in it that a file's may not have.
+func fileName(name string) string {
+	return strings.Map(func(c rune) rune {
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' {
+			return c
+		}
+		return '-'
+	}, name)
+}
+
 // selectGroups makes the suite, and the groups that are judged beside it.
 func selectGroups(f checkFlags) (*conformance.Suite, []conformance.Group, error) {
 	o := conformance.Options{Tier: f.tier, Seed: uint64(f.seed), Ops: slices.Clone(f.ops)}
-	beside := []conformance.Group{trainingCases()}
-	if i := slices.Index(o.Ops, trainingGroup); i >= 0 {
-		if o.Ops = slices.Delete(o.Ops, i, i+1); len(o.Ops) == 0 {
-			s, err := conformance.New(conformance.Options{Tier: -1, Ops: []string{"copy"}, Seed: o.Seed})
-			return s, beside, err
-		}
-	} else if len(o.Ops) > 0 {
-		beside = nil
+	training := trainingCases()
+	group, name, one := strings.Cut(f.only, "/")
+	if one && group == trainingGroup && slices.Contains(training.Case, name) {
+		training.Case = []string{name}
+		return conformance.Nothing(o), []conformance.Group{training}, nil
 	}
-	if name, ok := strings.CutPrefix(f.only, trainingGroup+"/"); ok && slices.Contains(beside[0].Case, name) {
-		beside[0].Case = []string{name}
-		s, err := conformance.New(conformance.Options{Tier: -1, Ops: []string{"copy"}, Seed: o.Seed})
-		return s, beside, err
+	beside := len(o.Ops) == 0 && !one
+	if i := slices.Index(o.Ops, trainingGroup); i >= 0 {
+		o.Ops, beside = slices.Delete(o.Ops, i, i+1), true
+		if len(o.Ops) == 0 {
+			return conformance.Nothing(o), []conformance.Group{training}, nil
+		}
 	}
 	s, err := conformance.New(o)
 	if err == nil && f.only != "" {
-		beside, err = nil, s.Only(f.only)
+		err = s.Only(f.only)
 	}
 	if err != nil {
 		return nil, nil, &fault.Error{Kind: fault.Usage, Err: err, Remedy: "groups are " + strings.Join(conformance.GroupNames(), ", ") + ", " + trainingGroup}
 	}
-	return s, beside, nil
+	if !beside {
+		return s, nil, nil
+	}
+	return s, []conformance.Group{training}, nil
 }
 
 // groupLine is how a group went.
@@ -179,7 +217,7 @@ func (c *console) groupLine(name string, r *conformance.Report, took time.Durati
 	worst := ""
 	for _, res := range r.Results {
 		if res.Share > 0 {
-			worst = fmt.Sprintf(", worst error %.2f of the tolerance", r.Worst())
+			worst = fmt.Sprintf(", worst error %.2g of the tolerance", r.Worst())
 			break
 		}
 	}
@@ -200,6 +238,12 @@ func (c *console) verdict(path string, r *conformance.Report) {
 			c.result("\n%s  %s\n  %s", paint(coloured(c.out), "31", string(res.Status)), res.Name(), printable(res.Reason))
 			if text := conformance.DemandText(res.Demand); text != "" {
 				c.result("  rule %s: %s", res.Demand, text)
+			}
+			if res.Saved != "" {
+				c.result("  saved: %s", res.Saved)
+			}
+			if res.Op == fileGroup {
+				continue
 			}
 			c.result("  again: trainer backend check %s --only %q", path, strings.Replace(res.Name(), " (fast)/", "/", 1))
 		case conformance.ExpectedFail:

@@ -189,9 +189,12 @@ func judgeHere(job checkJob) (results []conformance.Result) {
 	return results
 }
 
+// fileGroup is the group of what comes before a backend is judged.
+const fileGroup = "file"
+
 // examined is the result of the stages before a backend is judged at all.
 func examined(c plugin.Candidate) conformance.Result {
-	res := conformance.Result{Op: "file", Case: "found, read and tried", Status: conformance.Pass, Demand: "file.usable"}
+	res := conformance.Result{Op: fileGroup, Case: "found, read and tried", Status: conformance.Pass, Demand: "file.usable"}
 	if !c.Usable() {
 		res.Status, res.Reason = conformance.Fail, fmt.Sprintf("%s: %s", c.Reason, c.Sentence)
 	}

@@ -21,7 +21,7 @@ const trainingGroup = "training"
 // Size of the fine-tunes.
 const (
 	checkedSteps   = 20
-	checkedBatch   = 4
+	checkedBatch   = 2
 	checkedContext = 128
 )
 

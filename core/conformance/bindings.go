@@ -98,6 +98,7 @@ func (r *rig) noWorkspace() {
 		r.free(room)
 		return
 	}
+	r.skip("no op of it needs a workspace")
 }
 
 // listRoom is what the largest slot of a list needs.

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"errors"
 	"runtime"
 	"slices"
 
@@ -43,7 +44,12 @@ func (c Behaviour) judge(b *plugin.Backend, path string, index int, seed uint64)
 		return res.failed(err)
 	}
 	r.changed = changed
-	if err := r.try(c); err != nil {
+	err = r.try(c)
+	var not *skipped
+	if errors.As(err, &not) {
+		res.Status, res.Reason, err = Unsupported, not.reason, nil
+	}
+	if err != nil {
 		_ = r.close() // whatever else goes wrong now comes of it
 		return res.failed(err)
 	}

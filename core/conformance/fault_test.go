@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/core/abi"
+	"trainer/core/dump"
 	"trainer/core/plugin"
 )
 
@@ -51,6 +52,34 @@ func TestFaults(t *testing.T) {
 			}
 			require.Equal(t, c.fault == "none", report.OK())
 		})
+	}
+}
+
+// A case that failed can be saved, and replayed on the backend that failed and on one that
+// does not.
+func TestSavedCase(t *testing.T) {
+	t.Setenv("TRAINER_BACKEND", backendPath(t))
+	t.Setenv("TRAINER_FAULT", "value")
+	s := &Suite{wants: map[string]*want{}, cases: []Case{swigluCase(abi.F32, plain, wide, 3, 63)}}
+	wrong, err := load(t, "faulty", buildFaulty(t)).OpenDevice(0, plugin.DeviceOptions{})
+	require.NoError(t, err)
+	report, err := s.Run(wrong)
+	require.NoError(t, err)
+	require.True(t, s.Savable(report.Results[0]))
+	file := filepath.Join(t.TempDir(), "case.zip")
+	require.NoError(t, s.Save(report.Results[0], file, dump.Header{Backend: "faulty"}))
+	d, err := dump.Read(file)
+	require.NoError(t, err)
+	right, err := load(t, "cpu", backendPath(t)).OpenDevice(0, plugin.DeviceOptions{})
+	require.NoError(t, err)
+	for dev, op := range map[*plugin.Device]string{right: "", wrong: "swiglu"} {
+		replayed, err := Replay(t.Context(), dev, d, func(uint64, int, int, string) {})
+		require.NoError(t, err)
+		require.Equal(t, op != "", replayed.Finding != nil)
+		if op != "" {
+			require.Equal(t, op, replayed.Finding.Op)
+		}
+		require.NoError(t, dev.Close())
 	}
 }
 

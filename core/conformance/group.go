@@ -145,6 +145,9 @@ func (s *Suite) timed(r *runner, c Case) (res Result, err error) {
 	return res, r.timeline.Close()
 }
 
+// Nothing is a suite without cases, for what is judged elsewhere.
+func Nothing(o Options) *Suite { return &Suite{options: o, wants: map[string]*want{}} }
+
 // Only keeps one case: "group/case". An unknown one is an error.
 func (s *Suite) Only(name string) error {
 	group, rest, _ := strings.Cut(name, "/")

@@ -181,8 +181,8 @@ func (r *rig) cutLists() {
 }
 
 func (r *rig) hugeList() {
-	if r.info.ListBytesMax == 0 || r.info.ListBytesMax > 1<<62 {
-		return
+	if r.info.ListBytesMax > 1<<62 {
+		r.skip("list_bytes_max is no limit")
 	}
 	list := r.twoCopies()
 	put64(list[24:], r.info.ListBytesMax/8*8+8)

@@ -13,6 +13,7 @@ func memoryBehaviours() []Behaviour {
 	return []Behaviour{
 		{Group: "memory", Name: "staging is host-visible", Demand: "memory.host", Try: (*rig).hostMemory},
 		{Group: "memory", Name: "device memory keeps what is written", Demand: "memory.host", Try: (*rig).deviceMemory},
+		{Group: "memory", Name: "views beyond 2^31 elements", Demand: "op.value", Try: (*rig).farView},
 		{Group: "memory", Name: "buffers lie apart", Demand: "memory.apart", Try: (*rig).apart},
 		{Group: "memory", Name: "more than there can be", Demand: "memory.oom", Try: (*rig).tooMuch},
 		{Group: "memory", Name: "up to memory_limit", Demand: "memory.limit", Try: (*rig).toTheLimit},
@@ -94,6 +95,36 @@ func (r *rig) deviceMemory() {
 		r.free(host, device)
 	}
 	r.end([]uint64{queue}, []uint64{timeline})
+}
+
+// farView copies to two rows that lie 2^31 + 8 elements apart, and back.
+func (r *rig) farView() {
+	const columns, pitch = 64, 1<<31 + 8
+	far, a := r.alloc(abi.MemoryDevice, pitch+columns)
+	if a.Status == abi.StatusOOM {
+		r.skip("there is no room for a buffer of 2 GiB")
+	}
+	r.among("a buffer of 2 GiB", fine, "buffer_alloc", a.Status)
+	host, queue, done := r.staging(2*columns), r.queue(), r.timeline(0)
+	rows := func(slot uint32, kind uint8, stride int64) abi.Operand {
+		o := flat(slot, abi.U8, kind, stride+columns)
+		o.Rank, o.Shape, o.Stride = 2, [6]int64{2, columns}, [6]int64{stride, 1}
+		return o
+	}
+	run := func(value uint64, to, from abi.Operand, bindings ...abi.Binding) {
+		var b abi.ListBuilder
+		r.serial++
+		b.Record(abi.OpCopy, 0, 0, nil, []abi.Operand{to}, []abi.Operand{from}, nil)
+		r.submitted(queue, work{list: b.Finish(r.serial, 2, 0), bindings: bindings, signals: []abi.TimelinePoint{point(done, value)}})
+		r.reached(done, value)
+	}
+	pattern(host.host, 6)
+	run(1, rows(0, abi.KindOutput, pitch), rows(1, abi.KindInput, columns), whole(far), whole(host))
+	clear(host.host)
+	run(2, rows(0, abi.KindOutput, columns), rows(1, abi.KindInput, pitch), whole(host), whole(far))
+	r.holds("rows that lie 2^31 + 8 elements apart", host.host, 6)
+	r.end([]uint64{queue}, []uint64{done})
+	r.free(host, far)
 }
 
 func (r *rig) apart() {

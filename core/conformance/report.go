@@ -35,6 +35,7 @@ type Result struct {
 	Share   float64 `json:"share_of_tolerance"` // the largest error, in parts of what is allowed
 	Digest  string  `json:"digest,omitempty"`   // of the bytes of all outputs
 	Seconds float64 `json:"seconds"`
+	Saved   string  `json:"saved,omitempty"` // file of the case, for replay
 }
 
 // Name is "group/case", by which a case is asked for and expected to fail.

@@ -62,11 +62,21 @@ func (r *rig) twin() *rig {
 	return &t
 }
 
-// rescue turns what fail threw into an error.
+// skip ends the behaviour: it cannot be tried here.
+func (r *rig) skip(reason string) { panic(&skipped{reason}) }
+
+// skipped says why a behaviour was not tried.
+type skipped struct{ reason string }
+
+func (s *skipped) Error() string { return s.reason }
+
+// rescue turns what fail or skip threw into an error.
 func (r *rig) rescue(err *error) {
 	switch e := recover().(type) {
 	case nil:
 	case *breach:
+		*err = e
+	case *skipped:
 		*err = e
 	default:
 		panic(e)

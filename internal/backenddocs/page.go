@@ -17,7 +17,7 @@ func pages() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]string{"tolerances.md": tolerancesPage()}
+	all := map[string]string{"tolerances.md": tolerancesPage(), "check.md": checkPage()}
 	if all["weights.md"], err = weightsPage(h); err != nil {
 		return nil, err
 	}
