@@ -21,6 +21,7 @@ type BenchReport struct {
 	TrainType          string         `json:"train_type"`
 	Precision          string         `json:"precision"`
 	Recompute          string         `json:"recompute"`
+	Offload            bool           `json:"activation_offload"`
 	BatchSize          int            `json:"batch_size"`
 	ContextLength      int            `json:"context_length"`
 	LoadSeconds        metrics.Number `json:"load_seconds"` // memory obtained and filled: from files, or at random
