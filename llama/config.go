@@ -33,6 +33,7 @@ type Config struct {
 	QKNorm            bool   // queries and keys are normalised by head
 	Fused             bool   // q, k and v are one matrix, gate and up another
 	TieWordEmbeddings bool   // the head is the embedding
+	NewBlocks         []int  // layers that an expansion added, ascending, where the config says so
 	TorchDType        string // of the checkpoint, as "bfloat16"; "" where it does not say
 	BOS, PAD          int    // token ids, -1 for none
 	EOS               []int
@@ -87,6 +88,7 @@ func ParseConfig(file string, text []byte) (Config, error) {
 		c.readBiases(f, m)
 		c.readWindows(f, m)
 		c.readTokens(f)
+		c.readExpansion(f)
 		refuseUnsupported(f)
 		c.TorchDType = readDType(f)
 		c.TieWordEmbeddings = f.Bool("tie_word_embeddings", false)

@@ -3,6 +3,7 @@ package llama
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"trainer/core/model"
@@ -19,9 +20,20 @@ var _ model.Model = Model{}
 func (m Model) Specs() []model.Spec {
 	var specs []model.Spec
 	for _, t := range m.Config.Tensors() {
-		specs = append(specs, model.Spec{Name: t.Name, Part: partOf(t), Shape: t.Shape})
+		specs = append(specs, model.Spec{Name: t.Name, Part: partOf(t), Shape: t.Shape, Block: blockOf(t.Name)})
 	}
 	return specs
+}
+
+// blockOf is the layer that a parameter is part of; -1 outside all.
+func blockOf(parameter string) int {
+	rest, inside := strings.CutPrefix(parameter, "model.layers.")
+	number, _, _ := strings.Cut(rest, ".")
+	block, err := strconv.Atoi(number)
+	if !inside || err != nil {
+		return -1
+	}
+	return block
 }
 
 func partOf(t TensorSpec) model.Part {
@@ -64,7 +76,7 @@ func (m Model) Vocab() int64 { return int64(m.Config.VocabSize) }
 // to the next norm, which reads both.
 func (m Model) Forward(b *op.Builder, t model.Tokens, w model.Weights) *op.Value {
 	s := stream{h: b.Value("h.0", op.Residual, t.IDs.Shape[0], m.Hidden())}
-	b.Gather(s.h, w.Table(embedding), t.IDs)
+	w.Embed(b, s.h, t.IDs, embedding)
 	for i := range m.Layers() {
 		b.Block = i
 		s = m.layer(b, t, w, i, s)

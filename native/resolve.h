@@ -28,6 +28,9 @@ struct resolved_record {
   uint32_t n_in;
   uint32_t attr_bytes;
   uint32_t n_bounds;
+  uint32_t n_after;
+  uint32_t lane;
+  const uint32_t *after; /* records of other lanes that this one comes after */
   struct view *views; /* outputs first */
   const void *attr;
   struct bound *bounds;

@@ -18,6 +18,7 @@ type Settings struct {
 	Accumulation int    // micro-batches of a step
 	Grain        int64  // what lengths of rows are rounded up to
 	Recompute    string // auto, none, selective, block or block:LAYERS
+	Offload      string // kept activations wait on the host: auto (where memory is short), true, false
 	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
 	Seed         uint64
 	MemoryLimit  int64 // bytes; 0 = what the device has free
@@ -30,6 +31,8 @@ type Engine struct {
 	Session    *session.Session
 	Settings   Settings
 	Policy     []program.Policy // of each layer, as chosen
+	hindrance  error            // why a policy could not be tried, other than memory
+	stride     int              // what every stride-th layer keeps waits on the host; 0 = none
 	scalars    scalars
 	guarded    op.Guarded
 	uses       Uses
@@ -203,7 +206,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	spec := bodySpec{batch: sh.batch, seq: sh.seq, scratch: scratch, training: sh.training,
-		policy: func(block int) program.Policy { return e.Policy[block] }}
+		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.reach(), offloads: e.offloads}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate
 	}

@@ -21,7 +21,7 @@ import (
 // Dropout's random numbers belong to records and positions: neither what is recomputed
 // nor how a batch is cut changes a loss.
 func TestRecomputeAndBatchSplitDoNotChangeLosses(t *testing.T) {
-	for _, method := range []string{"lora", "qlora"} {
+	for _, method := range []string{"lora", "qlora", "bnb_dora"} {
 		var want []float64
 		for _, policy := range []string{"none", "selective", "block", "block:1", "lean"} {
 			for _, split := range []struct{ batch, accumulation int }{{4, 1}, {2, 2}, {1, 4}} {
@@ -81,7 +81,7 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 }
 
 func TestRunsRepeatByteForByte(t *testing.T) {
-	for _, c := range []struct{ method, precision string }{{"lora", "fp32"}, {"qlora", "fp32"}, {"lora", "bf16"}, {"qlora", "bf16_autocast"}} {
+	for _, c := range []struct{ method, precision string }{{"lora", "fp32"}, {"qlora", "fp32"}, {"lora", "bf16"}, {"qlora", "bf16_autocast"}, {"dora", "bf16"}} {
 		tr := newTrial(c.method)
 		tr.Precision = precision(t, c.precision)
 		run := func(seed uint64, threads uint32) (map[string]string, []float64) {
@@ -203,6 +203,21 @@ func TestRecomputeChangesNoBit(t *testing.T) {
 				want = e.states(t)
 			}
 			require.True(t, maps.EqualFunc(want, e.states(t), bytes.Equal), "%s in %s", policy, mode)
+		}
+	}
+}
+
+// What waits on the host comes back as it was, with every policy of recompute.
+func TestOffloadChangesNoBit(t *testing.T) {
+	for _, method := range []string{"lora", "full"} {
+		tr := newTrial(method)
+		base, _ := tr.run(t)
+		want := base.states(t)
+		for _, policy := range []string{"none", "selective", "block:1"} {
+			tr.Recompute, tr.Offload = policy, "true"
+			e, _ := tr.run(t)
+			require.True(t, maps.EqualFunc(want, e.states(t), bytes.Equal), "%s in %s", method, policy)
+			require.Positive(t, e.Session.Memory().Host)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (e *Engine) MemoryByKind() []Usage {
 	var weights, adapters, gradients, moments int64
 	for _, t := range e.Net.Trained {
 		trained[t.Value] = true
-		if e.Net.Method.Adapters {
+		if e.Net.Method.Adapters() {
 			adapters += program.Bytes(t.Value)
 		}
 		if e.training() {
@@ -52,15 +52,37 @@ func (e *Engine) MemoryByKind() []Usage {
 			}
 		}
 	}
+	for _, a := range e.Net.hung() {
+		for _, v := range a.derived() {
+			trained[v] = true
+			adapters += program.Bytes(v)
+		}
+	}
 	for _, v := range e.Net.States(false) {
-		if !e.Net.Method.Adapters || !trained[v] {
+		if !e.Net.Method.Adapters() || !trained[v] {
 			weights += program.Bytes(v)
 		}
 	}
 	other := m.States - weights - adapters - gradients - moments
-	return []Usage{{"base weights", weights}, {"adapters", adapters}, {"gradient accumulators", gradients}, {"optimizer state", moments},
-		{"activations, gradients and scratch", m.Arena}, {"tables and alignment", other}, {"inputs and outputs", m.Inputs}, {"staging", m.Staging},
+	usage := []Usage{{"base weights", weights}, {"adapters", adapters}, {"gradient accumulators", gradients}, {"optimizer state", moments},
+		{"activations, gradients and scratch", m.Arena}, {"tables and alignment", other}, {"inputs and outputs", m.Inputs},
 		{"backend workspace", m.Workspace}, {"backend plans", m.Plans}}
+	if m.Unified {
+		usage = append(usage, hostUsage(m)...)
+	}
+	return usage
+}
+
+// HostMemory is what the run takes of the host's memory where that is not the device's.
+func (e *Engine) HostMemory() []Usage {
+	if m := e.Session.Memory(); !m.Unified {
+		return hostUsage(m)
+	}
+	return nil
+}
+
+func hostUsage(m session.Memory) []Usage {
+	return []Usage{{"staging", m.Staging}, {"activations that wait on the host", m.Host}}
 }
 
 // MemoryByPhase is the most that each phase holds, what always stays included.

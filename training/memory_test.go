@@ -24,7 +24,7 @@ func largeTrial(method string) trial {
 // The plan made before anything is allocated is what the backend counts at its peak,
 // through training, evaluation and generation.
 func TestPlannedMemoryIsWhatTheBackendCounts(t *testing.T) {
-	for _, method := range []string{"lora", "qlora", "full"} {
+	for _, method := range []string{"lora", "qlora", "full", "bnb_dora", "bnb_llama_pro"} {
 		arenas := map[int64]bool{}
 		for _, policy := range []string{"none", "selective", "block:2", "block", "lean"} {
 			t.Run(method+" "+policy, func(t *testing.T) {

@@ -1,13 +1,17 @@
 package training
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
 
+	"trainer/core/op"
 	"trainer/core/program"
+	"trainer/core/session"
 	"trainer/fault"
 )
 
@@ -20,82 +24,136 @@ const blocksPrefix = "block:"
 const lean = "lean"
 
 // chooseRecompute takes the policy asked for or, with auto, the least recompute that
-// fits the memory: none, selective, then whole blocks in as many layers as needed, at last
-// lean.
+// fits the memory: none, selective, then what some layers keep on the host and whole blocks in
+// as many others as needed, at last lean.
 func (e *Engine) chooseRecompute() error {
 	layers := e.Net.Model.Layers()
+	if e.Settings.Offload == "true" {
+		e.stride = max(1, e.offloadStride())
+	}
 	if e.Settings.Recompute == lean {
 		return e.chooseLean(layers)
 	}
 	if e.Settings.Recompute != "auto" {
 		var err error
-		if e.Policy, err = parsePolicies(e.Settings.Recompute, layers); err != nil {
+		if e.Policy, err = e.parsePolicies(e.Settings.Recompute); err != nil {
 			return err
 		}
 		return e.fits()
 	}
-	uniform := func(p program.Policy) (bool, error) { return e.try(slices.Repeat([]program.Policy{p}, layers)) }
-	if fits, err := uniform(program.KeepAll); fits || err != nil {
-		return err
+	err := e.chooseAuto(layers)
+	return cmp.Or(e.hindrance, err)
+}
+
+func (e *Engine) chooseAuto(layers int) error {
+	uniform := func(p program.Policy) error {
+		e.Policy = slices.Repeat([]program.Policy{p}, layers)
+		return e.fits()
 	}
-	if fits, err := uniform(program.Block); err != nil {
-		return err
-	} else if !fits {
+	if uniform(program.KeepAll) == nil {
+		return nil
+	}
+	if uniform(program.Block) != nil {
 		return e.chooseLean(layers)
 	}
-	if fits, err := uniform(program.Selective); fits || err != nil {
-		return err
+	if uniform(program.Selective) == nil {
+		return nil
 	}
-	low, high := 0, layers // low layers in whole blocks do not fit, high do
+	if e.Settings.Offload == "auto" && e.Session.CopiesBeside() {
+		e.stride = e.offloadStride()
+		if e.stride > 0 && e.chooseBlocks(layers) == nil {
+			return nil
+		}
+		e.stride = 0
+	}
+	return e.chooseBlocks(layers)
+}
+
+// chooseBlocks takes whole blocks in as few layers as fit, selective recompute in the others.
+func (e *Engine) chooseBlocks(layers int) error {
+	low, high := -1, layers // low layers in whole blocks do not fit, high do
 	for high-low > 1 {
 		mid := (low + high) / 2
-		fits, err := e.try(blocks(layers, mid))
-		if err != nil {
-			return err
-		}
-		if fits {
+		if e.Policy = e.blocks(mid); e.fits() == nil {
 			high = mid
 		} else {
 			low = mid
 		}
 	}
-	e.Policy = blocks(layers, high)
-	return nil
+	e.Policy = e.blocks(high)
+	return e.fits()
 }
 
-// try takes a policy and reports whether it fits the memory. Any other hindrance is an error.
-func (e *Engine) try(policy []program.Policy) (fits bool, err error) {
-	e.Policy = policy
-	err = e.fits()
-	if fault.ExitCode(err) == int(fault.Memory) {
-		return false, nil
+// balance is how many FLOPs a device computes in the time a byte is copied to or from the
+// host: about the same for A100, H100 and H200 with the PCIe of their generations.
+const balance = 12000
+
+// offloadStride is how many layers compute as long as it takes to copy what one of them
+// keeps, so that copies of every stride-th layer's hold up nothing; 0 where a copy takes longer
+// than the whole model.
+func (e *Engine) offloadStride() int {
+	layers := e.Net.Model.Layers()
+	if len(e.uses.Train) == 0 {
+		return 0
 	}
-	return err == nil, err
+	g := buildBody(e.Net, e.scalars, e.Settings.Precision, bodySpec{batch: e.Settings.Batch, seq: slices.Max(e.uses.Train), training: true,
+		policy: func(int) program.Policy { return program.Selective }}).Graph
+	flops := 0.0
+	for _, n := range g.Nodes {
+		if n.Phase == op.Forward && n.Block == 0 {
+			flops += op.FLOPs(n)
+		}
+	}
+	stride := int(math.Ceil(balance * float64(program.Stay(g, 0)) / flops))
+	if stride < 1 || stride >= layers {
+		return 0
+	}
+	return stride
+}
+
+// reach is how many layers have the time that the copies of one may take beside its own: a
+// longer one would only hold memory.
+func (e *Engine) reach() int {
+	if e.stride == 0 {
+		return 0
+	}
+	return max(1, e.stride-1)
+}
+
+// offloads tells whether what a layer keeps waits on the host: of every stride-th layer but
+// the last, whose copies would not be through when the backward begins. The first layers'
+// would come back when memory is fullest with gradients.
+func (e *Engine) offloads(layer int) bool {
+	return e.stride > 0 && layer%e.stride == e.stride-1 && layer+e.stride < e.Net.Model.Layers()
 }
 
 func (e *Engine) chooseLean(layers int) error {
 	e.Net.apart = true
-	e.Policy = blocks(layers, layers)
+	e.Policy = e.blocks(layers)
 	return e.fits()
 }
 
-// blocks recomputes the first k layers whole, whose results would be kept the longest,
-// and the others selectively.
-func blocks(layers, k int) []program.Policy {
-	all := slices.Repeat([]program.Policy{program.Selective}, layers)
-	for i := range k {
-		all[i] = program.Block
+// blocks recomputes whole the first k of the layers that offload nothing, whose results would
+// be kept the longest, and the others selectively.
+func (e *Engine) blocks(k int) []program.Policy {
+	all := slices.Repeat([]program.Policy{program.Selective}, e.Net.Model.Layers())
+	for i := range all {
+		if k > 0 && !e.offloads(i) {
+			all[i] = program.Block
+			k--
+		}
 	}
 	return all
 }
 
-func parsePolicies(text string, layers int) ([]program.Policy, error) {
+func (e *Engine) parsePolicies(text string) ([]program.Policy, error) {
+	layers := e.Net.Model.Layers()
 	if count, ok := strings.CutPrefix(text, blocksPrefix); ok {
 		k, err := strconv.Atoi(count)
 		if err != nil || k < 1 || k > layers {
 			return nil, &fault.Error{Kind: fault.Usage, Where: "--recompute", Found: text, Want: fmt.Sprintf("%s with 1 to %d layers", blocksPrefix, layers)}
 		}
-		return blocks(layers, k), nil
+		return e.blocks(k), nil
 	}
 	p, err := program.ParsePolicy(text)
 	return slices.Repeat([]program.Policy{p}, layers), err
@@ -104,8 +162,10 @@ func parsePolicies(text string, layers int) ([]program.Policy, error) {
 // RecomputeName is the policy chosen, as --recompute takes it.
 func (e *Engine) RecomputeName() string {
 	k := 0
-	for k < len(e.Policy) && e.Policy[k] == program.Block {
-		k++
+	for _, p := range e.Policy {
+		if p == program.Block {
+			k++
+		}
 	}
 	switch {
 	case e.Net.apart:
@@ -115,28 +175,54 @@ func (e *Engine) RecomputeName() string {
 	case k > 0:
 		return blocksPrefix + strconv.Itoa(k)
 	}
-	return e.Policy[0].String()
+	return e.Policy[len(e.Policy)-1].String()
 }
 
-// fits compiles the largest shapes on trial and compares the plan with the limit.
+// Offloads tells whether some layers' results wait on the host.
+func (e *Engine) Offloads() bool { return e.stride > 0 }
+
+// fits is why the policy cannot be taken. What is no matter of memory is remembered: another
+// policy is no way out of it.
 func (e *Engine) fits() error {
+	err := e.compileOnTrial()
+	if err != nil && e.hindrance == nil && fault.ExitCode(err) != int(fault.Memory) {
+		e.hindrance = err
+	}
+	return err
+}
+
+// compileOnTrial compiles the largest shapes on trial and compares the plan with the limit.
+func (e *Engine) compileOnTrial() error {
 	if err := e.withinLimit(); err != nil {
 		return err // the states alone
 	}
 	mark, noted := e.Session.Mark(), maps.Clone(e.arenas)
-	defer func() {
+	forget := func() {
 		e.Session.Reset(mark)
-		e.arenas = noted
+		e.arenas = maps.Clone(noted)
 		clear(e.bodies)
 		clear(e.generators)
-	}()
+	}
+	defer forget()
 	largest := e.uses
 	largest.Train, largest.Evaluate = longest(e.uses.Train), longest(e.uses.Evaluate)
 	if err := e.compileShapes(largest); err != nil {
 		return err
 	}
-	return e.withinLimit()
+	err := e.withinLimit()
+	if m := e.Session.Memory(); err != nil && e.goal(m) > 0 {
+		e.Session.Pack(e.goal(m))
+		forget()
+		if err := e.compileShapes(largest); err != nil {
+			return err
+		}
+		return e.withinLimit()
+	}
+	return err
 }
+
+// goal is the arena that would keep to the limit.
+func (e *Engine) goal(m session.Memory) int64 { return e.Settings.MemoryLimit - (m.Total() - m.Arena) }
 
 // limitPlans gives the backend's plans of lists what the limit leaves. The largest shapes'
 // fit, and every list runs without one too.

@@ -62,6 +62,8 @@ type bodySpec struct {
 	scratch    int64                    // bytes the head needs at most
 	training   bool                     // with a backward
 	policy     func(int) program.Policy // of each layer
+	reach      int                      // layers that compute while one's results are copied; 0 = none are
+	offloads   func(int) bool           // whether a layer does
 	update     func(*op.Builder)        // emitted behind the backward; nil = the update is a program of its own
 }
 
@@ -92,6 +94,9 @@ func buildBody(n *Network, s scalars, p program.Precision, spec bodySpec) Body {
 	program.Assign(b.Graph, p)
 	if spec.training {
 		program.Recompute(b.Graph, spec.policy)
+		if spec.reach > 0 {
+			program.Offload(b.Graph, spec.offloads, spec.reach)
+		}
 	}
 	body.Graph = b.Graph
 	return body

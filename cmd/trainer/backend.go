@@ -15,6 +15,6 @@ func newBackend(c *console) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.AddCommand(newBackendNew(c), newBackendInspect(c), newBackendCheck(c), newBackendReplay(c))
+	cmd.AddCommand(newBackendNew(c), newBackendInspect(c), newBackendCheck(c), newBackendBench(c), newBackendReplay(c))
 	return cmd
 }

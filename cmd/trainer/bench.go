@@ -93,7 +93,7 @@ func (c *console) benchResult(b BenchReport, asJSON bool) error {
 	if asJSON {
 		return c.json(b)
 	}
-	c.result("%s %s %s, batch %d × %d tokens, recompute %s, on %s (%s)", b.Model, b.TrainType, b.Precision, b.BatchSize, b.ContextLength, b.Recompute, b.Backend, b.Device)
+	c.result("%s %s %s, batch %d × %d tokens, recompute %s%s, on %s (%s)", b.Model, b.TrainType, b.Precision, b.BatchSize, b.ContextLength, b.Recompute, offloadText(b.Offload), b.Backend, b.Device)
 	c.result("  weights ready in %s", duration(float64(b.LoadSeconds)))
 	if b.Ops == nil {
 		c.stepResult(b)

@@ -7,9 +7,10 @@ import (
 
 // BenchOptions is what a benchmark measures besides the speed of steps.
 type BenchOptions struct {
-	Ops       bool   `codec:"ops"`       // each kind of op alone, instead of steps
-	Profile   bool   `codec:"profile"`   // the nodes of a step one by one, too
-	Profiling string `codec:"profiling"` // folder, or file that ends in .json, for the trace
+	Ops       bool     `codec:"ops"`       // each kind of op alone, instead of steps
+	Only      []string `codec:"only"`      // of a backend: these ops
+	Profile   bool     `codec:"profile"`   // the nodes of a step one by one, too
+	Profiling string   `codec:"profiling"` // folder, or file that ends in .json, for the trace
 }
 
 // BenchReport is the speed of training on random tokens.
@@ -20,6 +21,7 @@ type BenchReport struct {
 	TrainType          string         `json:"train_type"`
 	Precision          string         `json:"precision"`
 	Recompute          string         `json:"recompute"`
+	Offload            bool           `json:"activation_offload"`
 	BatchSize          int            `json:"batch_size"`
 	ContextLength      int            `json:"context_length"`
 	LoadSeconds        metrics.Number `json:"load_seconds"` // memory obtained and filled: from files, or at random

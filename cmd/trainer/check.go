@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -48,13 +49,18 @@ func required(values map[string]string, names ...string) error {
 // checkModel looks at config and tensor headers of a model, so that a mistake shows before
 // anything is started. It returns the folder.
 func checkModel(c config.Config) (string, error) {
-	dir, err := modelFolder(c.ModelName)
+	dir, err := modelFolder(cmp.Or(c.LlamaProPath, c.ModelName))
 	if err != nil {
 		return "", err
 	}
 	shape, err := llama.ReadConfig(dir)
 	if err != nil {
 		return "", err
+	}
+	if c.Type().Expanded() {
+		if err := shape.FindNewBlocks(dir); err != nil {
+			return "", err
+		}
 	}
 	if _, err := shape.Targets(c.Targets()); err != nil {
 		return "", err

@@ -6,6 +6,7 @@ import (
 	"trainer/core/conformance"
 
 	"trainer/core/plugin"
+	"trainer/training"
 	"trainer/training/config"
 	"trainer/training/metrics"
 )
@@ -25,8 +26,9 @@ type Job struct {
 	Record       string        `codec:"record"`     // file to record one step to, for train; to replay, for replay
 	RecordStep   int           `codec:"record_step"`
 
-	lock     *os.File     // of the output folder; see lockFolder
-	finished *metrics.End // nothing is left to do
+	lock     *os.File       // of the output folder; see lockFolder
+	adopted  *training.LoRA // of Adapter; see adoptAdapter
+	finished *metrics.End   // nothing is left to do
 }
 
 // DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the
@@ -72,12 +74,13 @@ type Start struct {
 
 // Result is what a job that ended well leaves besides files.
 type Result struct {
-	Interrupted bool                  `codec:"interrupted"` // asked to stop, and did after saving
-	End         metrics.End           `codec:"end"`         // train
-	Plan        *PlanReport           `codec:"plan"`        // plan
-	Bench       *BenchReport          `codec:"bench"`       // bench
-	Verify      *VerifyReport         `codec:"verify"`      // verify
-	Replayed    *conformance.Replayed `codec:"replayed"`    // replay
+	Interrupted  bool                  `codec:"interrupted"`   // asked to stop, and did after saving
+	End          metrics.End           `codec:"end"`           // train
+	Plan         *PlanReport           `codec:"plan"`          // plan
+	Bench        *BenchReport          `codec:"bench"`         // bench
+	Verify       *VerifyReport         `codec:"verify"`        // verify
+	Replayed     *conformance.Replayed `codec:"replayed"`      // replay
+	BackendBench *BackendBench         `codec:"backend_bench"` // bench_backend
 }
 
 // Answer is what a model wrote after a prompt.
@@ -95,11 +98,13 @@ type PlanReport struct {
 	Trainable  int64       `json:"trainable_parameters"`
 	Precision  string      `json:"precision"`
 	Recompute  string      `json:"recompute"`
+	Offload    bool        `json:"activation_offload"`
 	Steps      int         `json:"steps"`             // optimizer steps; 0 = unknown
 	Seconds    float64     `json:"seconds,omitempty"` // estimated, of the steps; 0 = unknown
 	StepTime   float64     `json:"seconds_per_step,omitempty"`
 	Kinds      []PlanBytes `json:"memory_by_kind"`  // weights, moments, activations, …
 	Phases     []PlanBytes `json:"memory_by_phase"` // the most each phase holds
+	Host       []PlanBytes `json:"host,omitempty"`
 	Total      int64       `json:"memory_planned_bytes"`
 	Limit      int64       `json:"memory_limit_bytes"` // 0 = none
 	Fits       bool        `json:"fits"`

@@ -99,7 +99,7 @@ func (c *console) showPlan(p PlanReport, asJSON bool) error {
 func (c *console) planTable(p PlanReport) {
 	bold := coloured(c.out)
 	c.result("%s  %s parameters, %s trained (%.2f %%)", paint(bold, "1", p.Model), grouped(p.Parameters), grouped(p.Trainable), 100*float64(p.Trainable)/float64(max(1, p.Parameters)))
-	c.result("%s  precision %s, recompute %s", paint(bold, "1", "run"), p.Precision, p.Recompute)
+	c.result("%s  precision %s, recompute %s%s", paint(bold, "1", "run"), p.Precision, p.Recompute, offloadText(p.Offload))
 	if p.Steps > 0 {
 		c.result("%s  %s", paint(bold, "1", "steps"), grouped(int64(p.Steps)))
 	}
@@ -109,7 +109,10 @@ func (c *console) planTable(p PlanReport) {
 	for _, table := range []struct {
 		title string
 		lines []PlanBytes
-	}{{"memory by kind", p.Kinds}, {"memory by phase", p.Phases}} {
+	}{{"memory by kind", p.Kinds}, {"memory by phase", p.Phases}, {"memory of the host", p.Host}} {
+		if len(table.lines) == 0 {
+			continue
+		}
 		c.result("%s", paint(bold, "1", table.title))
 		for _, l := range table.lines {
 			c.result("  %-32s %12s", l.Name, gib(l.Bytes))
@@ -123,6 +126,13 @@ func (c *console) planTable(p PlanReport) {
 	if p.Change != "" && !p.Fits {
 		c.result("  %s", p.Change)
 	}
+}
+
+func offloadText(offload bool) string {
+	if offload {
+		return ", activations on the host"
+	}
+	return ""
 }
 
 // estimateLine says what the time is an estimate of.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"trainer/core/program"
@@ -15,7 +16,7 @@ import (
 )
 
 // jobs is what a worker can do.
-var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify, replayCommand: runReplay}
+var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify, replayCommand: runReplay, backendBenchCommand: runBackendBench}
 
 // runTraining is a whole run: plan, load, train, save.
 func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
@@ -75,7 +76,7 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 // start is what the run begins with. Its settings have nothing left to be decided.
 func (w *workshop) start(report PlanReport, steps int) Start {
 	c := w.job.Config
-	c.Recompute = report.Recompute
+	c.Recompute, c.UseActivationCPUOffload = report.Recompute, strconv.FormatBool(report.Offload)
 	return Start{Steps: steps, Config: c, Start: metrics.Start{Backend: c.Backend, Device: w.job.Device.Info().Name, Model: report.Model,
 		Parameters: report.Parameters, TrainableParameters: report.Trainable, NativeOps: report.Native, ComposedOps: report.Composed}}
 }
@@ -137,7 +138,7 @@ func (w *workshop) longestText() (n int64) {
 // answer has every prompt continued, as the model is after so many steps.
 func (w *workshop) answer(ctx context.Context, events Events, step int) error {
 	model := "adapter"
-	if step == 0 || !w.net.Method.Adapters {
+	if step == 0 || !w.net.Method.Adapters() {
 		model = "base"
 	}
 	for _, p := range w.job.Prompts {
@@ -204,8 +205,8 @@ func (w *workshop) report(steps int) PlanReport {
 	e := w.engine
 	parameters, trainable := w.net.Counts()
 	r := PlanReport{Model: w.name(), Parameters: parameters, Trainable: trainable, Precision: w.job.Config.Precision,
-		Recompute: e.RecomputeName(), Steps: steps, Total: e.Session.Memory().Total(), Limit: w.limit(), Fits: true,
-		Kinds: planBytes(e.MemoryByKind()), Phases: planBytes(e.MemoryByPhase())}
+		Recompute: e.RecomputeName(), Offload: e.Offloads(), Steps: steps, Total: e.Session.Memory().Total(), Limit: w.limit(), Fits: true,
+		Kinds: planBytes(e.MemoryByKind()), Phases: planBytes(e.MemoryByPhase()), Host: planBytes(e.HostMemory())}
 	r.Native, r.Composed = e.Session.Ops()
 	return r
 }
@@ -231,7 +232,7 @@ func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
 	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)),
-		Recompute: c.Recompute, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
+		Recompute: c.Recompute, Offload: c.UseActivationCPUOffload, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
 		Optimizer: w.optimizer()}
 }
 
@@ -249,9 +250,19 @@ func (w *workshop) optimizer() training.Optimizer {
 	return o
 }
 
-// lora is the shape of the adapters. It refuses targets the model does not have.
+// lora is the shape of the adapters: of the adapter that is used, else what the settings say.
+// It refuses targets the model does not have.
 func (w *workshop) lora() (training.LoRA, error) {
+	if w.job.adopted != nil {
+		return *w.job.adopted, nil
+	}
 	c := w.job.Config
-	targets, err := w.model.Config.Targets(c.Targets())
-	return training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, Targets: targets}, err
+	l := training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, RankStable: c.UseRSLoRA}
+	var err error
+	if l.Targets, err = w.model.Config.Targets(c.Targets()); err != nil {
+		return l, err
+	}
+	l.RankPattern, _ = c.Ranks() // patterns were read before
+	l.AlphaPattern, _ = c.Alphas()
+	return l, l.Check()
 }

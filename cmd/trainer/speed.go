@@ -45,7 +45,7 @@ func runBench(ctx context.Context, job Job, events Events) (result Result, err e
 	}
 	c := job.Config
 	b := &BenchReport{Backend: c.Backend, Device: job.Device.Info().Name, Model: plan.Model, TrainType: c.TrainType, Precision: c.Precision,
-		Recompute: plan.Recompute, BatchSize: c.BatchSize, ContextLength: c.ContextLength}
+		Recompute: plan.Recompute, Offload: plan.Offload, BatchSize: c.BatchSize, ContextLength: c.ContextLength}
 	if err := w.allocateTimed(b); err != nil {
 		return result, err
 	}

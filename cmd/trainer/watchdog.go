@@ -14,8 +14,9 @@ type watchdog struct {
 	compiling time.Duration // for opening a device, checking a list or making a plan
 	running   time.Duration // for every other call, and for a list
 	longest   time.Duration // step so far
-	last      plugin.Sighting
-	since     time.Time // of the last change
+	moves     uint64        // of the last sighting
+	since     time.Time     // of the last change
+	looked    time.Time
 }
 
 // slowdown is how many times longer than the longest before a step may take where the
@@ -52,19 +53,31 @@ func (d *watchdog) limit(s plugin.Sighting) time.Duration {
 	return d.running
 }
 
+// look takes a sighting and returns for how long the backend has made no progress; 0 outside
+// of it. Time in which the launcher itself stood still does not count.
+func (d *watchdog) look(s plugin.Sighting) time.Duration {
+	now := time.Now()
+	if gap := now.Sub(d.looked); !d.looked.IsZero() && gap > d.every()+time.Second {
+		d.since = d.since.Add(gap)
+	}
+	if s.Moves != d.moves {
+		d.since = now
+	}
+	d.moves, d.looked = s.Moves, now
+	if s.Call == "" {
+		return 0
+	}
+	return now.Sub(d.since)
+}
+
 // hangs ends a worker that gets on no more, and says where it hung.
 func (a *attendance) hangs() error {
 	s, err := plugin.ReadJournal(a.worker.journal)
 	if err != nil {
 		return nil // it is watched no more
 	}
-	d := &a.dog
-	if s.Moves != d.last.Moves {
-		d.since = time.Now()
-	}
-	d.last = s
-	idle, limit := time.Since(d.since), d.limit(s)
-	if s.Call == "" || idle < limit {
+	limit := a.dog.limit(s)
+	if idle := a.dog.look(s); idle == 0 || idle < limit {
 		return nil
 	}
 	where := a.where()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"trainer/core/abi"
 	"trainer/core/plugin"
@@ -36,8 +35,7 @@ type workshop struct {
 func openWorkshop(job Job) (*workshop, error) {
 	if job.Config.Shape != "" {
 		w := &workshop{job: job}
-		w.model.Config, _ = llama.ShapeByName(job.Config.Shape) // checked by the launcher
-		return w, nil
+		return w, w.takeShape()
 	}
 	if job.Command == benchCommand {
 		return openWeights(job)
@@ -52,6 +50,21 @@ func openWorkshop(job Job) (*workshop, error) {
 	}
 	w.tok = tok
 	return w, nil
+}
+
+// expansionRate is by how much a shape grows where its new blocks are to be trained, as trainer
+// expand does by itself.
+const expansionRate = 0.1
+
+// takeShape has a model of a known shape, which the launcher checked.
+func (w *workshop) takeShape() error {
+	w.model.Config, _ = llama.ShapeByName(w.job.Config.Shape)
+	if !w.job.Config.Type().Expanded() {
+		return nil
+	}
+	e, err := llama.NewExpansion(w.model.Config.NumLayers, expansionRate)
+	w.model.Config = w.model.Config.Grow(e)
+	return err
 }
 
 // openWeights opens a job's model without its tokenizer. Close it.
@@ -94,7 +107,7 @@ func (w *workshop) release() error {
 
 // prepare plans what the job will do, on the job's device or without one.
 func (w *workshop) prepare(uses training.Uses) error {
-	method, err := training.MethodByName(w.job.Config.TrainType)
+	method, err := w.method()
 	if err != nil {
 		return err
 	}
@@ -113,6 +126,29 @@ func (w *workshop) prepare(uses training.Uses) error {
 	}
 	w.engine = engine
 	return nil
+}
+
+// method is what is trained, on a base stored as the settings say.
+func (w *workshop) method() (training.Method, error) {
+	c := w.job.Config
+	method, err := training.MethodByName(c.Type().Method)
+	if err != nil {
+		return method, err
+	}
+	if method.Storage, err = w.storage().Format(); err != nil {
+		return method, err
+	}
+	if method.Expanded {
+		err = w.model.Config.FindNewBlocks(w.job.ModelDir)
+		method.Blocks = w.model.Config.NewBlocks
+	}
+	return method, err
+}
+
+// storage is how the frozen base is kept.
+func (w *workshop) storage() training.Storage {
+	c := w.job.Config
+	return training.Storage{Name: c.Quantization, Bits: uint32(c.NBits), Group: uint32(c.HQQGroupSize), Interleaved: c.HQQAxis == 0, Nested: c.HQQQuantMeta}
 }
 
 // session opens the job's device; without one the session can only plan.
@@ -189,24 +225,25 @@ func (w *workshop) allocate() error {
 	return w.engine.LoadAdapter(dir)
 }
 
-// adoptAdapter takes rank, alpha and targets of the adapter to be used.
+// adoptAdapter takes ranks, scales, kind and modules of the adapter to be used, as it has them.
 func (j *Job) adoptAdapter() error {
 	if j.Adapter == "" {
 		return nil
+	}
+	c := &j.Config
+	if !c.Type().Adapters() {
+		return &fault.Error{Kind: fault.Usage, Where: "--adapter", Found: "it with --train_type " + c.TrainType, Want: "a train type with adapters"}
 	}
 	a, err := peft.ReadAdapter(j.Adapter)
 	if err != nil {
 		return err
 	}
 	defer a.File.Close()
-	c := &j.Config
-	if c.TrainType == "full" {
-		return &fault.Error{Kind: fault.Usage, Where: "--adapter", Found: "it with --train_type full", Want: "a train type with adapters"}
+	c.TrainType = "lora"
+	if a.Config.UseDoRA {
+		c.TrainType = "dora"
 	}
-	targets := map[string]bool{}
-	for module := range a.Modules {
-		targets[module[strings.LastIndexByte(module, '.')+1:]] = true
-	}
-	c.LoraRank, c.LoraAlpha, c.LoraTargetModules = a.Config.R, a.Config.Alpha, strings.Join(slices.Sorted(maps.Keys(targets)), ",")
-	return c.Validate()
+	j.adopted = &training.LoRA{Rank: int64(a.Config.R), Alpha: a.Config.Alpha, Targets: slices.Sorted(maps.Keys(a.Modules)),
+		RankStable: a.Config.UseRSLoRA, RankPattern: a.Config.RankPattern, AlphaPattern: a.Config.AlphaPattern}
+	return j.adopted.Check()
 }

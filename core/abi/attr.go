@@ -59,7 +59,7 @@ type AttrRandom struct {
 
 // AttrBits mirrors trainer_attr_bits.
 type AttrBits struct {
-	Bits  uint32 // 1, 2, 4 or 8
+	Bits  uint32 // order 0: 1, 2, 4 or 8; order 1: 1 to 8
 	Order uint32 // 0: first element in the high bits; 1: in the low bits
 }
 
@@ -81,7 +81,7 @@ type AttrLinear struct {
 	NProjections  uint32
 	Compute       uint32
 	KeepScaleBits uint32 // 1 / (1 - p); used only with a mask
-	Reserved      uint32
+	Fresh         uint32 // linear_grad_weight: outputs are set, not added to
 }
 
 // Projection mirrors trainer_projection.

@@ -21,7 +21,7 @@ type headShape struct {
 }
 
 func (s headShape) String() string {
-	name := fmt.Sprintf("%s of %d, %.2g labelled, chunk %d, %s to %s", formatName(s.format, s.weights, s.out, s.in), s.rows, s.labelled, s.chunk, s.l, s.m)
+	name := fmt.Sprintf("%s of %d, %.2g labelled, chunk %d, %s to %s", formatShape{s.format, s.out, s.in}.name(s.weights), s.rows, s.labelled, s.chunk, s.l, s.m)
 	if s.dtype != s.weights {
 		name += " " + s.dtype.String()
 	}
@@ -44,6 +44,9 @@ func crossEntropyCases() (cases []Case) {
 		{rows: 40, in: 33, out: 300, labelled: 0.5, without: "hw"}, {rows: 20, in: 16, out: 5000, labelled: 0.8},
 		{rows: 40, in: 33, out: 200, labelled: 0.8, chunk: 7}, {rows: 40, in: 33, out: 200, labelled: 0.8, chunk: 1000},
 		{rows: 21, in: 33, out: 129, labelled: 0.7, format: op.NF4(false), without: "w"}, {rows: 21, in: 33, out: 129, labelled: 0.7, format: op.NF4(true), without: "w"},
+	}
+	for _, f := range []abi.QuantFormat{op.FP4(false), op.HQQ(4, 8, false, false), op.HQQ(3, 40, true, false), op.HQQ(8, 8, true, true), op.MLX(4, 40), op.MLX(6, 8), op.Int8(40)} {
+		shapes = append(shapes, headShape{rows: 21, in: 40, out: 128, labelled: 0.7, format: f, without: "w"})
 	}
 	for i, n := range borders {
 		shapes = append(shapes, headShape{rows: borders[(i+5)%12], in: borders[(i+3)%12], out: n, labelled: 0.9})

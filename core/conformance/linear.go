@@ -30,6 +30,7 @@ type linearShape struct {
 	l           layout // of x and dy
 	m           layout // of y and dx
 	without     string // outputs that are absent: x, v, w, b
+	fresh       bool   // gradients of weights are set, not added to
 }
 
 func (s linearShape) String() string {
@@ -40,8 +41,8 @@ func (s linearShape) String() string {
 	}
 	for _, p := range s.projections {
 		fmt.Fprintf(&b, " %d", p.out)
-		if p.format.Format == abi.FormatNF4 {
-			fmt.Fprintf(&b, "nf4/%d", p.format.NestedGroup)
+		if p.format.Format != abi.FormatDense {
+			b.WriteString(formatName(p.format))
 		}
 		if p.rank > 0 {
 			fmt.Fprintf(&b, "r%d", p.rank)
@@ -54,7 +55,7 @@ func (s linearShape) String() string {
 		set  bool
 		name string
 	}{{s.mask, " mask"}, {s.residual, " residual"}, {s.compute != 0, " in " + s.compute.String()}, {s.sums != s.weights, " sums " + s.sums.String()},
-		{s.l+s.m > 0, fmt.Sprintf(" %s to %s", s.l, s.m)}, {s.without != "", " without " + s.without}} {
+		{s.l+s.m > 0, fmt.Sprintf(" %s to %s", s.l, s.m)}, {s.without != "", " without " + s.without}, {s.fresh, " fresh"}} {
 		if option.set {
 			b.WriteString(option.name)
 		}
@@ -73,6 +74,12 @@ func linearShapes() (shapes []linearShape) {
 	nf4, nested := op.NF4(false), op.NF4(true)
 	three := []projection{{out: 40, rank: 8}, {out: 17, rank: 3, bias: true}, {out: 24, rank: 1}}
 	mixed := []projection{{out: 33, rank: 8, format: nested}, {out: 17, format: nf4, bias: true}, {out: 24, rank: 5}}
+	others := [][]projection{
+		{{out: 33, rank: 8, format: op.HQQ(4, 24, false, false)}, {out: 40, rank: 3, format: op.HQQ(3, 8, true, false), bias: true}, {out: 16, format: op.HQQ(2, 9*16*8, true, false)}},
+		{{out: 128, format: op.HQQ(8, 8, false, true)}, {out: 128, format: op.HQQ(1, 8, true, true)}, {out: 17, format: op.MLX(4, 72)}, {out: 21, format: op.Int8(72)}},
+		{{out: 65, format: op.HQQ(4, 8, false, false)}, {out: 64, format: op.HQQ(4, 64, true, false)}, {out: 19, format: op.MLX(8, 8)}, {out: 24, format: op.FP4(true)}},
+		{{out: 65, format: op.MLX(2, 24)}, {out: 30, format: op.MLX(3, 8)}, {out: 31, format: op.MLX(5, 72)}, {out: 24, format: op.MLX(6, 24)}},
+	}
 	shapes = append(shapes,
 		linearShape{rows: 0, in: 5, projections: one(7, 2, true), mask: true},
 		linearShape{rows: 1, in: 1, projections: one(1, 1, true), mask: true, residual: true},
@@ -82,6 +89,10 @@ func linearShapes() (shapes []linearShape) {
 		linearShape{rows: 19, in: 37, projections: mixed, mask: true, residual: true},
 		linearShape{rows: 70, in: 65, projections: []projection{{out: 63, format: nf4}, {out: 33, format: nf4}}},
 		linearShape{rows: 3, in: 300, projections: []projection{{out: 129, format: nested}}},
+		linearShape{rows: 19, in: 72, projections: others[0], mask: true, residual: true},
+		linearShape{rows: 37, in: 72, projections: others[1]},
+		linearShape{rows: 37, in: 328, projections: others[2]},
+		linearShape{rows: 70, in: 72, projections: others[3]},
 		linearShape{rows: 130, in: 520, projections: one(140, 16, false), mask: true},
 		linearShape{rows: 9, in: 40, projections: three, mask: true, residual: true, without: "x"},
 		linearShape{rows: 9, in: 40, projections: three, mask: true, residual: true, without: "v"},
@@ -96,8 +107,12 @@ func linearShapes() (shapes []linearShape) {
 			shapes = append(shapes, linearShape{rows: 21, in: 35, projections: three, mask: true, residual: true, dtype: dtype, weights: weights})
 		}
 		if dtype != abi.F32 {
-			shapes = append(shapes, linearShape{rows: 21, in: 65, projections: three, mask: true, residual: true, compute: dtype},
+			narrow := linearShape{rows: 150, in: 136, projections: []projection{{out: 40, rank: 64}, {out: 24, rank: 16}}, mask: true, dtype: dtype, weights: dtype, compute: dtype}
+			onto := narrow
+			onto.residual = true
+			shapes = append(shapes, narrow, onto, linearShape{rows: 21, in: 65, projections: three, mask: true, residual: true, compute: dtype},
 				linearShape{rows: 21, in: 65, projections: mixed, residual: true, dtype: dtype, weights: dtype, compute: dtype, sums: abi.F32},
+				linearShape{rows: 21, in: 72, projections: others[0], residual: true, dtype: dtype, weights: dtype, compute: dtype, sums: abi.F32},
 				linearShape{rows: 40, in: 65, projections: one(66, 0, true), dtype: dtype, weights: dtype, compute: dtype, l: turned, m: wide})
 		}
 	}
@@ -120,7 +135,9 @@ func linearCases() (cases []Case) {
 			cases = append(cases, Case{"linear_grad_input", s.String(), s.gradInput})
 		}
 		if s.rank() == 0 || s.without != "" || s.sums != s.weights {
-			cases = append(cases, Case{"linear_grad_weight", s.String(), s.gradWeight})
+			set := s
+			set.fresh = true
+			cases = append(cases, Case{"linear_grad_weight", s.String(), s.gradWeight}, Case{"linear_grad_weight", set.String(), set.gradWeight})
 		}
 		if s.rank() > 0 {
 			cases = append(cases, Case{"linear_grad_adapter", s.String(), s.gradAdapter})
@@ -228,6 +245,7 @@ func (s linearShape) gradInput(t *Trial) {
 
 func (s linearShape) gradWeight(t *Trial) {
 	a := s.attr(t)
+	a.Fresh = s.fresh
 	t.Length, t.Scale = max(1, s.rows), math.Sqrt(float64(s.rows))
 	var out []*op.Value
 	for i, p := range s.projections {
@@ -274,15 +292,22 @@ func linearBenchmarks() (list []Case) {
 	}
 	const group = benchGroups * benchHeadWidth
 	shapes := []linearShape{dense(benchHidden, benchHidden, group, group), dense(benchHidden, benchHidden), dense(benchHidden, benchInner, benchInner), dense(benchInner, benchHidden)}
-	adapted, quantised := dense(benchHidden, benchInner, benchInner), dense(benchHidden, benchInner, benchInner)
+	adapted := dense(benchHidden, benchInner, benchInner)
 	adapted.mask = true
 	for i := range adapted.projections {
 		adapted.projections[i].rank = benchAdapter
-		quantised.projections[i].rank, quantised.projections[i].format = benchAdapter, op.NF4(true)
+	}
+	shapes = append(shapes, adapted)
+	for _, f := range []abi.QuantFormat{op.NF4(true), op.HQQ(4, 64, false, false), op.HQQ(4, 64, true, false), op.HQQ(3, 64, false, false), op.MLX(4, 64), op.Int8(benchHidden)} {
+		s := dense(benchHidden, benchInner, benchInner)
+		for i := range s.projections {
+			s.projections[i].rank, s.projections[i].format = benchAdapter, f
+		}
+		shapes = append(shapes, s)
 	}
 	half := dense(benchHidden, benchInner, benchInner)
 	half.dtype, half.weights, half.compute = abi.BF16, abi.BF16, abi.BF16
-	for _, s := range append(shapes, adapted, quantised, half) {
+	for _, s := range append(shapes, half) {
 		list = append(list, Case{"linear", s.String(), s.linear}, Case{"linear_grad_input", s.String(), s.gradInput})
 		if s.rank() > 0 {
 			list = append(list, Case{"linear_grad_adapter", s.String(), s.gradAdapter})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"trainer/core/abi"
@@ -22,14 +23,19 @@ type Wrong struct {
 // Error names op and case, and what was expected.
 func (w *Wrong) Error() string { return fmt.Sprintf("op %s in case %q: %v", w.Op, w.Case, w.Err) }
 
-// smallElements bounds the results of a case that is chosen without looking on.
-const smallElements = 4096
+// What the operands of a case hold in all that is chosen without looking on: enough that a
+// wrong result shows, not more than takes a moment.
+const (
+	fewestElements = 64
+	mostElements   = 16384
+)
 
 // selfTestPatience is how long one case may run.
 const selfTestPatience = 20 * time.Second
 
 // SelfTest judges a device on a small case of each kind of call that a run makes, once, and
-// on no more when the budget is spent. It returns how many it judged. The error is a *Wrong
+// on no more when the budget is spent: processor time of this process, so that a busy machine
+// does not shorten the test, and at most five times as much by the clock. It returns how many it judged. The error is a *Wrong
 // where a result is, a *plugin.Error where a call failed.
 func SelfTest(dev *plugin.Device, kinds []program.Kind, budget time.Duration) (judged int, err error) {
 	r, err := newRunner(dev)
@@ -38,9 +44,9 @@ func SelfTest(dev *plugin.Device, kinds []program.Kind, budget time.Duration) (j
 	}
 	r.patience = selfTestPatience
 	s := &Suite{options: Options{Tier: 1}, wants: map[string]*want{}}
-	end := time.Now().Add(budget)
+	began, end := processorTime(), time.Now().Add(5*budget)
 	for _, c := range chosen(kinds) {
-		if time.Now().After(end) {
+		if processorTime()-began > budget || time.Now().After(end) {
 			break
 		}
 		if err := s.once(r, c); err != nil {
@@ -49,6 +55,15 @@ func SelfTest(dev *plugin.Device, kinds []program.Kind, budget time.Duration) (j
 		judged++
 	}
 	return judged, errors.Join(r.release(), r.queue.Close())
+}
+
+// processorTime is what this process has taken of the processors so far.
+func processorTime() time.Duration {
+	var used syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &used) != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
 // once judges one run of a case.
@@ -101,22 +116,17 @@ func chosen(kinds []program.Kind) (out []Case) {
 	return out
 }
 
-// measured is what a case is about, and the elements of its results.
+// measured is what a case is about, and the elements of its operands; 0 where nothing is
+// written.
 type measured struct {
 	kind     program.Kind
 	elements int64
 }
 
-// small is the first case of a kind that is small enough, else the smallest of its kind,
-// else of its op. A case without elements shows nothing.
+// small is the first case of a kind that is of a good size, else the one nearest to it of its
+// kind, else of its op.
 func small(cases []Case, k program.Kind, known map[string]measured) (best Case, ok bool) {
-	rank := func(m measured) (exact int, elements int64) {
-		if m.kind == k {
-			exact = 1
-		}
-		return exact, -m.elements
-	}
-	var of measured
+	var nearest [2]int64
 	for _, c := range cases {
 		m, seen := known[c.Op+"/"+c.Name]
 		if !seen {
@@ -126,13 +136,15 @@ func small(cases []Case, k program.Kind, known map[string]measured) (best Case, 
 		if m.elements == 0 {
 			continue
 		}
-		if m.kind == k && m.elements <= smallElements {
+		away := [2]int64{0, max(0, fewestElements-m.elements, m.elements-mostElements)}
+		if m.kind != k {
+			away[0] = 1
+		}
+		if away == [2]int64{} {
 			return c, true
 		}
-		exact, elements := rank(m)
-		bestExact, bestElements := rank(of)
-		if !ok || cmp.Or(cmp.Compare(exact, bestExact), cmp.Compare(elements, bestElements)) > 0 {
-			best, of, ok = c, m, true
+		if !ok || slices.Compare(away[:], nearest[:]) < 0 {
+			best, nearest, ok = c, away, true
 		}
 	}
 	return best, ok
@@ -141,7 +153,17 @@ func small(cases []Case, k program.Kind, known map[string]measured) (best Case, 
 func measure(c Case) measured {
 	n := c.trial(0).subject()
 	m := measured{kind: program.KindOf(n)}
+	written := int64(0)
 	for _, v := range n.Out {
+		if v != nil {
+			written += v.Count()
+		}
+	}
+	if written == 0 {
+		return m
+	}
+	m.elements = written
+	for _, v := range n.In {
 		if v != nil {
 			m.elements += v.Count()
 		}

@@ -18,6 +18,7 @@ type Spec struct {
 	Name  string
 	Part  Part
 	Shape []int64
+	Block int // of which it is a part; -1 outside all
 }
 
 // Count is the number of elements.
@@ -38,9 +39,10 @@ type Tokens struct {
 
 // Weights gives a model its parameters while it emits its forward.
 type Weights interface {
-	// Vector is a parameter of one dimension, Table the embedding [vocab, hidden].
+	// Vector is a parameter of one dimension.
 	Vector(name string) *op.Value
-	Table(name string) *op.Value
+	// Embed writes the rows of a table that ids name to dst [T, hidden].
+	Embed(b *op.Builder, dst, ids *op.Value, name string)
 	// Linear applies the projections named to x [T,K] and returns their outputs side by
 	// side, with their biases and whatever adapters hang on them.
 	Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...string) *op.Value

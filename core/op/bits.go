@@ -2,7 +2,8 @@ package op
 
 import "trainer/core/abi"
 
-// Unpack emits dst i32 [n] from src u8; order 0 takes the high bits first.
+// Unpack emits dst i32 [n] from src u8. Order 0 takes the high bits of a byte first and
+// has 1, 2, 4 and 8 bits; order 1 is a stream of 1 to 8 bits each, lowest first.
 func (b *Builder) Unpack(dst, src *Value, bits, order uint32) {
 	b.Node(abi.OpUnpack, Bits{Bits: bits, Order: order}, vals(dst), vals(src))
 }

@@ -11,6 +11,9 @@ import (
 // and a mask.
 func (x *trial) linear(t *testing.T, rows int64) (a op.Linear, mask *op.Value) {
 	k := x.size(20)
+	if x.chance() { // most formats have groups of 8
+		k = 8 * x.size(3)
+	}
 	a = op.Linear{Compute: x.compute(), KeepScale: 1 / 0.75}
 	for range x.size(3) {
 		n := x.size(12)

@@ -213,6 +213,16 @@ func TestComposeSwiGLU(t *testing.T) {
 	})
 }
 
+func TestComposeScale(t *testing.T) {
+	bothWays(t, 1e-12, 1e-5, func(x *trial) {
+		rows, width := x.size(9), x.size(40)
+		in, g := x.normal(rows, width), x.in(abi.F32, x.NormFloat64, width)
+		x.Node(abi.OpScale, nil, []*op.Value{x.out(rows, width)}, []*op.Value{in, g})
+		dg := op.NewValue("dg", op.Output, op.Fixed, abi.F32, width)
+		x.Node(abi.OpScaleGrad, nil, []*op.Value{x.maybe(x.out(rows, width)), dg}, []*op.Value{x.normal(rows, width), in, g})
+	})
+}
+
 // attend draws an attention's attribute and inputs; q, k and v may be slices of one value.
 func (x *trial) attend() (op.Attention, op.Attend) {
 	batch, queries, length, groups, width := x.size(3), x.size(9), x.size(9), x.size(3), x.size(6)
@@ -254,16 +264,48 @@ func TestComposeAttentionGrad(t *testing.T) {
 	})
 }
 
+// format is any format that a weight [out, in] can have, dense included.
+func (x *trial) format(out, in int64) (f abi.QuantFormat) {
+	group := func(of int64) uint32 { // a multiple of 8 that divides
+		var fit []uint32
+		for g := int64(8); g <= of; g += 8 {
+			if of%g == 0 {
+				fit = append(fit, uint32(g))
+			}
+		}
+		if len(fit) == 0 {
+			return 8
+		}
+		return fit[x.IntN(len(fit))]
+	}
+	switch nested := x.chance(); x.IntN(6) {
+	case 0:
+		f = op.NF4(nested)
+		f.Group = uint32(2 * x.size(8))
+	case 1:
+		f = op.FP4(nested)
+		f.Group = uint32(2 * x.size(8))
+	case 2, 3:
+		f = op.HQQ([]uint32{1, 2, 3, 4, 8}[x.IntN(5)], group(out*in), x.chance(), nested)
+	case 4:
+		f = op.MLX([]uint32{2, 3, 4, 5, 6, 8}[x.IntN(6)], group(in))
+	case 5:
+		f = op.Int8(in)
+	}
+	if f.NestedGroup > 0 {
+		f.NestedGroup = uint32(x.size(5))
+	}
+	if op.CheckFormat(f, out, in) != nil {
+		return abi.QuantFormat{}
+	}
+	return f
+}
+
 // weight is a matrix [out, in] in any format, with contents.
 func (x *trial) weight(t *testing.T, out, in int64) *op.Weight {
-	kind := x.IntN(3)
-	if kind == 0 {
+	format := x.format(out, in)
+	if format.Format == abi.FormatDense {
 		return op.DenseWeight(x.normal(out, in))
-	}
-	format := op.NF4(kind == 2)
-	format.Group = uint32(2 * x.size(8))
-	if kind == 2 {
-		format.NestedGroup = uint32(x.size(5))
 	}
 	w := op.NewWeight("w", op.State, format, out, in)
 	b := op.NewBuilder()

@@ -61,17 +61,17 @@ func TestComposeQuantiseDense(t *testing.T) {
 
 func TestComposeDequantise(t *testing.T) {
 	bothWays(t, 1e-12, 1e-6, func(x *trial) {
-		w := x.weight(t, x.size(20), x.size(20))
+		w := x.weight(t, x.size(20), 4*x.size(10))
 		x.Dequantise(x.out(w.Out, w.In), w)
 	})
 }
 
-// A format nobody composes is refused, not computed wrongly.
-func TestComposeRefusesUnknownFormats(t *testing.T) {
+// A format that a weight cannot have is refused, not computed wrongly.
+func TestComposeRefusesWrongFormats(t *testing.T) {
 	x := plain(1)
-	w := op.NewWeight("w", op.State, abi.QuantFormat{Format: abi.FormatFP4, Bits: 4, Group: 64, ScaleDType: uint32(abi.F32)}, 8, 8)
-	x.Dequantise(x.out(8, 8), w)
-	require.PanicsWithValue(t, fmt.Sprintf("op: weight format %+v has no composition", w.Format), func() { x.lowered(t) })
+	w := op.NewWeight("w", op.State, op.MLX(4, 64), 8, 96)
+	x.Dequantise(x.out(8, 96), w)
+	require.PanicsWithValue(t, "op: a group of MLX must be a multiple of 8 that divides a row: 64 in [8 96] is not", func() { x.lowered(t) })
 }
 
 // The mask is exact: both compare the same numbers.

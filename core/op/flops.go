@@ -49,8 +49,10 @@ func touched(n *Node, v *Value, table bool) float64 {
 // addsTo tells whether output i of a node is read and added to.
 func addsTo(n *Node, i int) bool {
 	switch n.Op {
-	case abi.OpScatterAdd, abi.OpLinearGradWeight, abi.OpLinearGradAdapter, abi.OpAdamw, abi.OpGuard:
+	case abi.OpScatterAdd, abi.OpLinearGradAdapter, abi.OpAdamw, abi.OpGuard:
 		return true
+	case abi.OpLinearGradWeight:
+		return !n.Attr.(Linear).Fresh
 	case abi.OpRmsnormGrad:
 		return i == 1
 	case abi.OpLinearCrossEntropy:

@@ -27,12 +27,17 @@ func (p Projection) rank() int64 {
 type Linear struct {
 	Compute     abi.DType
 	KeepScale   float64 // 1/(1-p) where a dropout mask is given
+	Fresh       bool    // LinearGradWeight sets its outputs instead of adding to them
 	Projections []Projection
 }
 
 // Bytes encodes the header and one trainer_projection each.
 func (a Linear) Bytes() []byte {
-	out := abi.AttrBytes(abi.AttrLinear{NProjections: uint32(len(a.Projections)), Compute: uint32(a.Compute), KeepScaleBits: f32(a.KeepScale)})
+	header := abi.AttrLinear{NProjections: uint32(len(a.Projections)), Compute: uint32(a.Compute), KeepScaleBits: f32(a.KeepScale)}
+	if a.Fresh {
+		header.Fresh = 1
+	}
+	out := abi.AttrBytes(header)
 	for _, p := range a.Projections {
 		e := abi.Projection{OutFeatures: p.Weight.Out, InFeatures: p.Weight.In, Rank: uint32(p.rank()), Format: p.Weight.Format}
 		if p.Adapter != nil {
@@ -243,6 +248,14 @@ func composeLinearGradInput(b *Builder, n *Node) {
 	b.sum(dx, direct, through, residual)
 }
 
+// before is the factor on what LinearGradWeight's outputs held.
+func (a Linear) before() float64 {
+	if a.Fresh {
+		return 0
+	}
+	return 1
+}
+
 func composeLinearGradWeight(b *Builder, n *Node) {
 	a, dy, x := n.Attr.(Linear), n.In[0], n.In[1]
 	from := int64(0)
@@ -250,10 +263,15 @@ func composeLinearGradWeight(b *Builder, n *Node) {
 		dyp := columns(dy, from, p.Weight.Out)
 		from += p.Weight.Out
 		if dw := n.Out[2*i]; dw != nil {
-			b.addProduct(dw, transposed(dyp), x, 1, a.Compute)
+			b.Node(abi.OpMatmul, MatMul{Alpha: 1, Beta: a.before(), Compute: a.Compute}, vals(dw), vals(transposed(dyp), x))
 		}
 		if db := n.Out[2*i+1]; db != nil {
-			b.sum(db, db, b.reduce(abi.ReduceSum, dyp, 0).Squeeze(0))
+			sum := b.reduce(abi.ReduceSum, dyp, 0).Squeeze(0)
+			if a.Fresh {
+				b.Cast(db, sum)
+			} else {
+				b.sum(db, db, sum)
+			}
 		}
 	}
 }

@@ -196,8 +196,9 @@ func ReadJournal(f *os.File) (s Sighting, err error) {
 			continue // it has ended, and nobody waited for it yet
 		}
 		s.List = word(at)
-		if before := recordsBefore(word, i); word(journalCounts) == 1 && word(journalRecords) >= before {
-			s.Record = int(word(journalRecords) - before)
+		before := recordsBefore(word, i)
+		if done := word(journalRecords) - before; word(journalCounts) == 1 && done < word(at+1)-before {
+			s.Record = int(done)
 		}
 		return s, nil
 	}

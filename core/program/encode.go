@@ -35,7 +35,7 @@ func (e *encoder) operands(vs []*op.Value) []abi.Operand {
 }
 
 var kinds = [...]uint8{op.Transient: abi.KindTransient, op.Input: abi.KindInput, op.Output: abi.KindOutput,
-	op.Constant: abi.KindConstant, op.State: abi.KindState, op.Param: abi.KindInput}
+	op.Constant: abi.KindConstant, op.State: abi.KindState, op.Param: abi.KindInput, op.Host: abi.KindState}
 
 func (e *encoder) operand(v *op.Value) abi.Operand {
 	if v == nil {

@@ -126,7 +126,7 @@ func TestRecomputeDropsWhatThePolicySays(t *testing.T) {
 				}
 			}
 		}
-		arena[p] = PlanMemory(n.Graph, 64).Bytes
+		arena[p] = PlanMemory(n.Graph, 64, 0).Bytes
 	}
 	require.Less(t, arena[Selective], arena[KeepAll])
 	require.Less(t, arena[Block], arena[Selective])

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"cmp"
 	"slices"
 	"sort"
 
@@ -58,10 +59,80 @@ type block struct {
 
 // PlanMemory gives every transient root of the graph an arena offset, a multiple of
 // align. Values whose lives do not meet may share memory; an op that allows it writes
-// its result over an input that dies there.
-func PlanMemory(g *op.Graph, align int64) Memory {
+// its result over an input that dies there. It looks harder for places while they take more
+// than goal bytes and could take fewer; 0 = the first try is good enough.
+func PlanMemory(g *op.Graph, align, goal int64) Memory {
 	spans := mergeInPlace(g, liveness(g))
-	sort.SliceStable(spans, func(i, j int) bool { return spans[i].bytes > spans[j].bytes })
+	best := placeAll(sortedBy(orders[0], spans), align)
+	if goal == 0 || best.Bytes <= goal || alive(spans, len(g.Nodes)) > goal {
+		return best
+	}
+	for _, before := range orders {
+		order := sortedBy(before, spans)
+		for range patience {
+			m := placeAll(order, align)
+			if m.Bytes < best.Bytes {
+				best = m
+			}
+			if best.Bytes <= goal {
+				return best
+			}
+			order = topFirst(order, m, align)
+		}
+	}
+	return best
+}
+
+// patience is how often the places of one order are improved.
+const patience = 60
+
+// orders are the orders in which values are placed, each at the lowest free offset: the
+// largest first, the longest lived, and those that take the most room for the longest time.
+var orders = []func(a, b *span) int{
+	func(a, b *span) int { return cmp.Compare(b.bytes, a.bytes) },
+	func(a, b *span) int { return cmp.Compare(b.last-b.first, a.last-a.first) },
+	func(a, b *span) int { return cmp.Compare(b.bytes*b.nodes(), a.bytes*a.nodes()) },
+}
+
+func (s *span) nodes() int64 { return int64(s.last - s.first + 1) }
+
+func sortedBy(before func(a, b *span) int, spans []*span) []*span {
+	order := slices.Clone(spans)
+	slices.SortStableFunc(order, before)
+	return order
+}
+
+// topFirst lets what lies highest choose its place before all others.
+func topFirst(order []*span, m Memory, align int64) []*span {
+	top := func(s *span) bool { return m.Offset[s.roots[0]]+RoundUp(s.bytes, align) == m.Bytes }
+	var first, rest []*span
+	for _, s := range order {
+		if top(s) {
+			first = append(first, s)
+		} else {
+			rest = append(rest, s)
+		}
+	}
+	return append(first, rest...)
+}
+
+// alive is the most bytes alive at one node, which no plan can take less than.
+func alive(spans []*span, nodes int) (most int64) {
+	change := make([]int64, nodes+1)
+	for _, s := range spans {
+		change[s.first] += s.bytes
+		change[s.last+1] -= s.bytes
+	}
+	sum := int64(0)
+	for _, c := range change {
+		sum += c
+		most = max(most, sum)
+	}
+	return most
+}
+
+// placeAll places spans in their order.
+func placeAll(spans []*span, align int64) Memory {
 	m := Memory{Offset: map[*op.Value]int64{}}
 	placed := make([]block, 0, len(spans))
 	for _, s := range spans {

@@ -100,7 +100,7 @@ func FuzzPlan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, seed uint64, nodes, align uint8) {
 		b, _ := randomGraph(rand.New(rand.NewPCG(seed, 3)), 1+int(nodes))
 		bytes := int64(1) << (align % 13)
-		requireSoundPlan(t, b.Graph, PlanMemory(b.Graph, bytes), bytes)
+		requireSoundPlan(t, b.Graph, PlanMemory(b.Graph, bytes, 0), bytes)
 	})
 }
 
@@ -112,7 +112,7 @@ func TestPlanOfNetworkIsSound(t *testing.T) {
 			if lower {
 				Lower(n.Graph, func(*op.Node) bool { return false })
 			}
-			requireSoundPlan(t, n.Graph, PlanMemory(n.Graph, 64), 64)
+			requireSoundPlan(t, n.Graph, PlanMemory(n.Graph, 64, 0), 64)
 		}
 	}
 }
@@ -137,7 +137,7 @@ func TestPlanReusesMemory(t *testing.T) {
 		if !inPlace {
 			want = 128
 		}
-		require.Equal(t, want, PlanMemory(b.Graph, 64).Bytes)
+		require.Equal(t, want, PlanMemory(b.Graph, 64, 0).Bytes)
 	}
 }
 
@@ -150,13 +150,13 @@ func TestPlanReplacesHalves(t *testing.T) {
 	b.FillFloat(dy, 1)
 	b.Node(abi.OpSwigluGrad, nil, []*op.Value{d.Slice(1, 0, 16), d.Slice(1, 16, 32)}, []*op.Value{dy, both.Slice(1, 0, 16), both.Slice(1, 16, 32)})
 	b.Unary(abi.UnaryNeg, b.Fixed("y", abi.F32, 4, 32), d)
-	require.Equal(t, Bytes(both)+Bytes(dy), PlanMemory(b.Graph, 64).Bytes)
+	require.Equal(t, Bytes(both)+Bytes(dy), PlanMemory(b.Graph, 64, 0).Bytes)
 }
 
 func TestPlanKeepsValuesOverTheCut(t *testing.T) {
 	n := newNetwork(tiny, false)
 	Assign(n.Graph, precision["fp32"])
-	m := PlanMemory(n.Graph, 64)
+	m := PlanMemory(n.Graph, 64, 0)
 	var cut *op.Node
 	for _, node := range n.Graph.Nodes {
 		if node.Op == Cut {
@@ -178,7 +178,7 @@ func TestPlanIsQuick(t *testing.T) {
 	n := newNetwork(llama7B, false)
 	Assign(n.Graph, precision["bf16_autocast"])
 	begin := time.Now()
-	PlanMemory(n.Graph, 256)
+	PlanMemory(n.Graph, 256, 0)
 	require.Less(t, time.Since(begin), 300*time.Millisecond, "%d nodes", len(n.Graph.Nodes))
 }
 
@@ -192,9 +192,22 @@ func BenchmarkPlan(b *testing.B) {
 			}
 			b.Run(fmt.Sprintf("%s %d nodes", name, len(n.Graph.Nodes)), func(b *testing.B) {
 				for b.Loop() {
-					PlanMemory(n.Graph, 256)
+					PlanMemory(n.Graph, 256, 0)
 				}
 			})
 		}
+	}
+}
+
+// Looking harder never takes more, and stops at what is alive at once.
+func TestPlansCanBePackedHarder(t *testing.T) {
+	for seed := range uint64(20) {
+		b, _ := randomGraph(rand.New(rand.NewPCG(seed, 3)), 200)
+		n := b.Graph
+		easy := PlanMemory(n, 64, 0)
+		hard := PlanMemory(n, 64, easy.Bytes-64)
+		requireSoundPlan(t, n, hard, 64)
+		require.LessOrEqual(t, hard.Bytes, easy.Bytes)
+		require.GreaterOrEqual(t, hard.Bytes, alive(mergeInPlace(n, liveness(n)), len(n.Nodes)))
 	}
 }

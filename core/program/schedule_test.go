@@ -42,7 +42,7 @@ func newLanes(r *rand.Rand, nodes int) lanes {
 	for _, v := range l.roots {
 		v.DType = abi.F32
 	}
-	m := PlanMemory(g, 4)
+	m := PlanMemory(g, 4, 0)
 	l.slots[0] = m.Bytes
 	places := map[*op.Value]Address{}
 	for _, v := range l.roots {
@@ -229,7 +229,7 @@ func BenchmarkHazards(b *testing.B) {
 	n := newNetwork(llama7B, false)
 	Assign(n.Graph, precision["bf16_autocast"])
 	Lower(n.Graph, func(*op.Node) bool { return false })
-	m := PlanMemory(n.Graph, 256)
+	m := PlanMemory(n.Graph, 256, 0)
 	places := map[*op.Value]Address{}
 	for i, v := range n.Graph.Roots() {
 		places[v] = Address{Slot: 1, Offset: int64(i) << 40}

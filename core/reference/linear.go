@@ -121,9 +121,15 @@ func linearGradWeight(c *call) error {
 		dyp := dy.columns(from, int(p.Weight.Out))
 		from += int(p.Weight.Out)
 		if dw := c.out[2*i]; dw != nil {
+			if attr.Fresh {
+				clear(dw.data)
+			}
 			c.addProduct(dw.matrix(), dyp.transposed(), x, 1, attr.Compute)
 		}
 		if db := c.out[2*i+1]; db != nil {
+			if attr.Fresh {
+				clear(db.data)
+			}
 			for t := range dyp.rows {
 				for j, g := range dyp.row(t) {
 					db.data[j] += g

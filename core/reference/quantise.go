@@ -1,7 +1,6 @@
 package reference
 
 import (
-	"errors"
 	"math"
 
 	"trainer/core/abi"
@@ -14,14 +13,7 @@ func (c *call) weight(in []*tensor, format abi.QuantFormat, rows, cols int64) (m
 		return in[abi.WeightData].matrix(), nil
 	}
 	w := newMatrix(int(rows), int(cols))
-	return w, c.dequantised(w.data, in, format)
-}
-
-func isNF4(f abi.QuantFormat) error {
-	if f.Format != abi.FormatNF4 || f.Bits != 4 || f.Group == 0 || f.CodeLayout != 0 {
-		return errors.New("the reference does not know this weight format")
-	}
-	return nil
+	return w, c.dequantised(w, in, format)
 }
 
 func dequantise(c *call) error {
@@ -29,56 +21,128 @@ func dequantise(c *call) error {
 	if a.Format.Format == abi.FormatDense {
 		return copyKernel(c)
 	}
-	return c.dequantised(c.out[0].data, c.in, a.Format)
+	return c.dequantised(c.out[0].matrix(), c.in, a.Format)
 }
 
-// dequantised is NF4[code] * absmax of each element's block.
-func (c *call) dequantised(dst []float64, in []*tensor, format abi.QuantFormat) error {
-	if err := isNF4(format); err != nil {
+// dequantised joins the number of each code with the scale and zero of its group.
+func (c *call) dequantised(dst matrix, in []*tensor, f abi.QuantFormat) error {
+	if err := op.CheckFormat(f, int64(dst.rows), int64(dst.cols)); err != nil {
 		return err
 	}
-	codes, group := in[abi.WeightData].data, int(format.Group)
-	for i := range dst {
-		code := int(codes[i/2]) >> (4 * (1 - i%2)) & 15
-		dst[i] = op.NF4Values[code] * absmaxOf(in, format, i/group)
-		if c.rounding {
-			dst[i] = f32(dst[i])
+	codes := unpacked(in[abi.WeightData].data, op.Bits{Bits: f.Bits, Order: f.CodeLayout}, len(dst.data))
+	scale, zero := c.scales(in, f)
+	groups := len(scale)
+	for i, code := range codes {
+		g := groupOf(i, int(f.Group), groups, f.Interleaved > 0)
+		switch x := numberOf(code, f); f.Format {
+		case abi.FormatAffine:
+			dst.data[i] = c.f32(c.f32(x-zero[g]) * scale[g])
+		case abi.FormatBiased:
+			dst.data[i] = c.f32(c.f32(x*scale[g]) + zero[g])
+		default:
+			dst.data[i] = c.f32(x * scale[g])
 		}
 	}
 	return nil
 }
 
-// absmaxOf is the scale of one block.
-func absmaxOf(in []*tensor, format abi.QuantFormat, block int) float64 {
-	scale := in[abi.WeightScale].data[block]
-	if format.NestedGroup == 0 {
-		return scale
+// f32 rounds where the machine rounds.
+func (c *call) f32(x float64) float64 {
+	if c.rounding {
+		return f32(x)
 	}
-	outer := in[abi.WeightScaleScale].data[block/int(format.NestedGroup)]
-	return in[abi.WeightCode].data[int(scale)]*outer + in[abi.WeightScaleZero].data[0]
+	return x
 }
 
-// quantise works in float32, as bitsandbytes does, so that codes agree bit for bit.
+func groupOf(i, group, groups int, interleaved bool) int {
+	if interleaved {
+		return i % groups
+	}
+	return i / group
+}
+
+// numberOf is what a code stands for before scale and zero.
+func numberOf(code float64, f abi.QuantFormat) float64 {
+	if values := op.NumbersOf(f); values != nil {
+		return values[int(code)]
+	}
+	if f.Format == abi.FormatInt8 {
+		return float64(int8(uint8(code)))
+	}
+	return code
+}
+
+// scales is the scale and the zero of each group; a format without zeros has none.
+func (c *call) scales(in []*tensor, f abi.QuantFormat) (scale, zero []float64) {
+	scale = in[abi.WeightScale].data
+	if f.ZeroDType > 0 {
+		zero = in[abi.WeightZero].data
+	}
+	switch {
+	case f.NestedGroup == 0:
+		return scale, zero
+	case f.Format == abi.FormatAffine:
+		return c.inner(scale, in[abi.WeightScaleScale].data, in[abi.WeightScaleZero].data), c.inner(zero, in[abi.WeightZeroScale].data, in[abi.WeightZeroZero].data)
+	}
+	values := make([]float64, len(scale))
+	for g, code := range scale {
+		outer := in[abi.WeightScaleScale].data[g/int(f.NestedGroup)]
+		values[g] = c.f32(c.f32(in[abi.WeightCode].data[int(code)]*outer) + in[abi.WeightScaleZero].data[0])
+	}
+	return values, zero
+}
+
+// inner is scales or zeros that are themselves stored as codes of 8 bits, interleaved.
+func (c *call) inner(codes, scale, zero []float64) []float64 {
+	values := make([]float64, len(codes))
+	for g, code := range codes {
+		values[g] = c.f32(c.f32(code-zero[g%len(zero)]) * scale[g%len(scale)])
+	}
+	return values
+}
+
+// quantise works in float32, as the libraries do whose formats these are, so that codes
+// agree bit for bit.
 func quantise(c *call) error {
 	a, src := c.attr.(op.Quantise), c.in[0]
 	if a.Format.Format == abi.FormatDense {
 		return copyKernel(c)
 	}
-	if err := isNF4(a.Format); err != nil {
+	if err := op.CheckFormat(a.Format, a.Rows, a.Cols); err != nil {
 		return err
 	}
-	codes, absmax := blockCodes(src.data, int(a.Format.Group), between(op.NF4Values[:]), func(x float32) float32 { return x })
-	packed := c.out[abi.WeightData].data
-	clear(packed)
-	for i, code := range codes {
-		packed[i/2] += float64(code << (4 * (1 - i%2)))
+	x := make([]float32, len(src.data))
+	for i, v := range src.data {
+		x[i] = float32(v)
 	}
-	if a.Format.NestedGroup == 0 {
-		copyFloats(c.out[abi.WeightScale].data, absmax)
-		return nil
+	var codes []float64
+	switch a.Format.Format {
+	case abi.FormatAffine:
+		codes = quantiseAffine(c.out, x, a.Format)
+	case abi.FormatBiased:
+		codes = quantiseBiased(c.out, x, a.Format)
+	case abi.FormatInt8:
+		codes = quantiseInt8(c.out, x, a.Format)
+	default:
+		codes = quantiseTabled(c.out, x, a.Format)
 	}
-	quantiseScales(c.out, absmax, int(a.Format.NestedGroup))
+	packInto(c.out[abi.WeightData].data, codes, op.Bits{Bits: a.Format.Bits, Order: a.Format.CodeLayout})
 	return nil
+}
+
+// quantiseTabled takes the nearest number of a table.
+func quantiseTabled(out []*tensor, x []float32, f abi.QuantFormat) []float64 {
+	book := op.BookOf(f)
+	codes, absmax := blockCodes(x, int(f.Group), between(book.Values), func(x, most float32) float32 { return x * (1 / most) })
+	for i, place := range codes {
+		codes[i] = book.Codes[int(place)]
+	}
+	if f.NestedGroup == 0 {
+		copyFloats(out[abi.WeightScale].data, absmax)
+	} else {
+		quantiseScales(out, absmax, int(f.NestedGroup))
+	}
+	return codes
 }
 
 // quantiseScales stores absmax minus its mean as codes of the dynamic map.
@@ -88,23 +152,21 @@ func quantiseScales(out []*tensor, absmax []float32, group int) {
 		sum += float64(x)
 	}
 	mean := float32(sum) / float32(len(absmax))
-	centred := make([]float64, len(absmax))
+	centred := make([]float32, len(absmax))
 	for i, x := range absmax {
-		centred[i] = float64(x - mean)
+		centred[i] = x - mean
 	}
 	codes, outer := blockCodes(centred, group, between(op.DynamicMap()), dynamicGrid)
-	for i, code := range codes {
-		out[abi.WeightScale].data[i] = float64(code)
-	}
+	copy(out[abi.WeightScale].data, codes)
 	copyFloats(out[abi.WeightScaleScale].data, outer)
 	out[abi.WeightScaleZero].data[0] = float64(mean)
 	copy(out[abi.WeightCode].data, op.DynamicMap())
 }
 
-// dynamicGrid puts x in [-1, 1] on the grid of 65,536 even steps on which bitsandbytes
-// looks codes of the dynamic map up.
-func dynamicGrid(x float32) float32 {
-	step := float32(math.Floor(float64(float32((x+1)*32767.5) + 0.5)))
+// dynamicGrid puts x / most on the grid of 65,536 even steps on which bitsandbytes looks
+// codes of the dynamic map up.
+func dynamicGrid(x, most float32) float32 {
+	step := float32(math.Floor(float64(float32((x/most+1)*32767.5) + 0.5)))
 	return float32(step*float32(2.0/65535.0)) - 1
 }
 
@@ -123,24 +185,29 @@ func between(values []float64) []float32 {
 	return middles
 }
 
-// blockCodes is the nearest code of each x / absmax on a grid, a tie taking the lower one,
-// and the largest magnitude of each block.
-func blockCodes(x []float64, group int, middles []float32, grid func(float32) float32) (codes []int, absmax []float32) {
+// blockCodes is the place among ascending values of the one nearest to each ratio of x to
+// absmax, a tie taking the lower one, and absmax, the largest magnitude of each block.
+func blockCodes(x []float32, group int, middles []float32, ratio func(x, most float32) float32) (codes []float64, absmax []float32) {
 	for begin := 0; begin < len(x); begin += group {
 		block := x[begin:min(begin+group, len(x))]
-		most := float32(0)
-		for _, v := range block {
-			most = max(most, float32(math.Abs(v)))
-		}
+		most := largest(block)
 		absmax = append(absmax, most)
 		if most == 0 {
 			most = 1
 		}
 		for _, v := range block {
-			codes = append(codes, nearest(grid(float32(v)/most), middles))
+			codes = append(codes, float64(nearest(ratio(v, most), middles)))
 		}
 	}
 	return codes, absmax
+}
+
+// largest is the largest magnitude.
+func largest(x []float32) (most float32) {
+	for _, v := range x {
+		most = max(most, float32(math.Abs(float64(v))))
+	}
+	return most
 }
 
 func nearest(x float32, middles []float32) (code int) {

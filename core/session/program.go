@@ -19,7 +19,8 @@ type Program struct {
 	shared  map[*op.Value]bool  // transients that several lists touch
 	input   map[*op.Value]int64 // offsets in the inputs slot
 	output  map[*op.Value]int64
-	ends    [2]int64 // bytes of inputs and outputs, enclosing programs' included
+	host    map[*op.Value]int64 // offsets in the host's slot
+	ends    [2]int64            // bytes of inputs and outputs, enclosing programs' included
 	parts   []*part
 }
 
@@ -59,11 +60,14 @@ func (s *Session) compile(g *op.Graph, within *Program, scratch *op.Value) (*Pro
 		p.inner, p.ends = within.memory.Offset, within.ends
 	}
 	p.shared = program.Shared(g)
-	p.memory = program.PlanMemory(withoutValues(g, p.inner), s.align)
+	p.memory = program.PlanMemory(withoutValues(g, p.inner), s.align, s.goal)
 	if within != nil {
 		p.shift(within.memory.Offset[scratch])
 	}
 	s.placeIO(p, g)
+	var host int64
+	p.host, host = program.PlanHost(g, s.align)
+	s.slots[slotHost] = max(s.slots[slotHost], host)
 	s.slots[slotArena] = max(s.slots[slotArena], p.memory.Bytes)
 	return p, s.encode(p, g)
 }
@@ -108,7 +112,7 @@ func (s *Session) Scratch(g *op.Graph, outer ...*op.Value) (int64, error) {
 	for _, v := range outer {
 		known[v.Root] = 0
 	}
-	return program.PlanMemory(withoutValues(g, known), s.align).Bytes, nil
+	return program.PlanMemory(withoutValues(g, known), s.align, 0).Bytes, nil
 }
 
 func (s *Session) lower(g *op.Graph) error {
@@ -194,6 +198,9 @@ func (s *Session) address(p *Program) func(*op.Value) program.Address {
 		}
 		if at, ok := p.output[v]; ok {
 			return program.Address{Slot: slotOutputs, Offset: at}
+		}
+		if at, ok := p.host[v]; ok {
+			return program.Address{Slot: slotHost, Offset: at}
 		}
 		if at, ok := p.memory.Offset[v]; ok {
 			return program.Address{Slot: slotArena, Offset: at, Shared: p.shared[v]}

@@ -20,6 +20,7 @@ const (
 	slotArena uint32 = iota
 	slotInputs
 	slotOutputs
+	slotHost // in memory of the host
 	slotState
 )
 
@@ -51,6 +52,7 @@ type Session struct {
 	workspace int64
 	planSizes []int64 // of every list compiled
 	planLimit int64   // bytes that plans may take
+	goal      int64   // arena bytes worth looking hard for; 0 = any
 	allocated *Mark   // what Allocate obtained memory for; nil before
 	plans     []*part // with a plan, least recently used first
 	planned   int64   // bytes that plans take now
@@ -117,6 +119,11 @@ func (s *Session) Place(states []*op.Value) error {
 // stateBuffer is where a new state buffer is begun.
 const stateBuffer = int64(1) << 32
 
+// CopiesBeside tells whether the device copies to and from the host while it computes.
+func (s *Session) CopiesBeside() bool {
+	return s.device != nil && s.device.Info().Lanes > program.CopyLane && s.device.Info().Flags&abi.FlagUnified == 0
+}
+
 // claims asks the backend, once for each kind of node, whether it runs it natively.
 func (s *Session) claims(n *op.Node) (bool, error) {
 	q := program.Query(n)
@@ -144,16 +151,23 @@ func (s *Session) Device() *plugin.Device { return s.device }
 // Memory is what a run takes on the device, in bytes, as the backend counts it.
 type Memory struct {
 	States, Arena, Inputs, Staging, Workspace, Plans int64
+	Host                                             int64 // what waits in memory of the host
+	Unified                                          bool  // the device's memory is the host's: what lies on the host counts too
 }
 
-// Total is the sum.
+// Total is what the device needs.
 func (m Memory) Total() int64 {
-	return m.States + m.Arena + m.Inputs + m.Staging + m.Workspace + m.Plans
+	total := m.States + m.Arena + m.Inputs + m.Workspace + m.Plans
+	if m.Unified {
+		total += m.Staging + m.Host
+	}
+	return total
 }
 
 // Memory is the plan of everything placed and compiled so far.
 func (s *Session) Memory() Memory {
-	m := Memory{Arena: s.slots[slotArena], Inputs: s.slots[slotInputs] + s.slots[slotOutputs], Workspace: s.workspace, Plans: s.planBytes()}
+	m := Memory{Arena: s.slots[slotArena], Inputs: s.slots[slotInputs] + s.slots[slotOutputs], Workspace: s.workspace, Plans: s.planBytes(),
+		Host: s.slots[slotHost], Unified: s.device == nil || s.device.Info().Flags&abi.FlagUnified != 0}
 	m.Staging = ring*max(s.slots[slotInputs]+s.slots[slotOutputs], s.align) + loaders*loaderBytes
 	for _, b := range s.slots[slotState:] {
 		m.States += b
@@ -178,10 +192,22 @@ func (s *Session) planBytes() (bytes int64) {
 // LimitPlans holds plans to so many bytes; lists that find no room run without one.
 func (s *Session) LimitPlans(bytes int64) { s.planLimit = bytes }
 
+// Pack has programs compiled from now on planned harder while their arenas take more than so
+// many bytes.
+func (s *Session) Pack(bytes int64) { s.goal = bytes }
+
 // Allocate obtains the planned memory.
 func (s *Session) Allocate() error {
-	for _, bytes := range s.slots {
-		b, err := s.device.Alloc(abi.MemoryDevice, uint64(max(bytes, s.align)))
+	for slot, bytes := range s.slots {
+		if slot == int(slotHost) && bytes == 0 {
+			s.buffers, s.bindings = append(s.buffers, nil), append(s.bindings, plugin.Binding{})
+			continue
+		}
+		memory := uint32(abi.MemoryDevice)
+		if slot == int(slotHost) {
+			memory = abi.MemoryStaging
+		}
+		b, err := s.device.Alloc(memory, uint64(max(bytes, s.align)))
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@
 #include "kernel.h"
 
 #define LIST_BYTES_MAX ((uint64_t)1 << 30)
+#define LANES 2u /* compute and copy */
 #define ALIGNMENT 256u /* of operands and workspaces: what cudaMalloc gives */
 
 struct device {
@@ -109,6 +110,16 @@ int32_t cuda_plan_create(uint64_t device, const trainer_plan_desc *desc, trainer
 int32_t cuda_plan_destroy(uint64_t device, uint64_t plan, trainer_error *error);
 /* Launches the records one by one, in order. */
 struct failure program_launch(struct program *program, cudaStream_t stream);
+/* The same for one record. */
+struct failure program_launch_record(struct program *program, uint32_t record, cudaStream_t stream);
+
+/* lanes.c: what a program's lanes need during a capture of them on the stream, which must
+ * end before they are closed. */
+struct lanes;
+struct lanes *lanes_open(struct program *program, cudaStream_t stream); /* NULL: something is short */
+/* Launches the records, those of the copy lane beside the others, each after those it says. */
+struct failure lanes_launch(struct lanes *lanes);
+void lanes_close(struct lanes *lanes);
 
 /* queue.c */
 struct queue;

@@ -87,7 +87,7 @@ int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_erro
       .storage_dtypes = 1ull << TRAINER_F32 | 1ull << TRAINER_BF16 | 1ull << TRAINER_F16 | 1ull << TRAINER_I32 | 1ull << TRAINER_U8,
       .compute_dtypes = 1ull << TRAINER_F32 | 1ull << TRAINER_BF16 | 1ull << TRAINER_F16,
       .alignment = ALIGNMENT,
-      .lanes = 1,
+      .lanes = LANES,
       .tile_m = 128,
       .tile_n = 128,
       .tile_k = 64,

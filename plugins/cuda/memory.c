@@ -1,5 +1,5 @@
 /* memory.c - buffers: device memory, or pinned host memory that the device addresses too.
- * All begin zeroed and are counted against the limit. */
+ * All begin zeroed. Device memory is counted, and held against the limit. */
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -12,7 +12,7 @@
 static void buffer_release(struct object *object) {
   struct buffer *buffer = (struct buffer *)object;
   (void)cuda_status(object->device, buffer->host ? cudaFreeHost(buffer->base) : cudaFree(buffer->base));
-  meter_remove(&object->device->meter, buffer->bytes);
+  if (!buffer->host) meter_remove(&object->device->meter, buffer->bytes);
   free(buffer);
 }
 
@@ -39,8 +39,8 @@ static cudaError_t obtain(struct device *device, struct buffer *buffer) {
 
 /* Nothing has changed where it fails. */
 static int32_t buffer_create(struct device *device, const trainer_buffer_desc *desc, struct buffer **out, trainer_error *error) {
-  uint64_t bytes = desc->bytes;
-  if (!meter_add(&device->meter, bytes))
+  uint64_t bytes = desc->bytes, counted = desc->memory == TRAINER_MEMORY_STAGING ? 0 : bytes;
+  if (!meter_add(&device->meter, counted))
     return trainer_fail(error, TRAINER_OOM, "no room for a buffer of %llu bytes below the limit of %llu", (unsigned long long)bytes,
                         (unsigned long long)device->meter.limit);
   struct buffer *buffer = calloc(1, sizeof *buffer);
@@ -50,7 +50,7 @@ static int32_t buffer_create(struct device *device, const trainer_buffer_desc *d
     char doing[96];
     snprintf(doing, sizeof doing, "allocating a buffer of %llu bytes", (unsigned long long)bytes);
     free(buffer);
-    meter_cancel(&device->meter, bytes);
+    meter_cancel(&device->meter, counted);
     return cuda_fail(device, code, doing, error);
   }
   object_init(&buffer->object, OBJECT_BUFFER, device, buffer_release);

@@ -10,15 +10,23 @@ uint64_t program_plan_bytes(const struct program *program) {
   return params + (uint64_t)program->list.record_count * GRAPH_BYTES_PER_RECORD;
 }
 
-/* Records the launches of all records; NULL where one of them cannot be captured. */
-static cudaGraph_t capture(struct program *program, cudaStream_t stream) {
+static cudaGraph_t capture_lanes(struct lanes *lanes, cudaStream_t stream) {
   cudaGraph_t graph = NULL;
   if (cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal)) return NULL;
-  struct failure failure = program_launch(program, stream);
+  struct failure failure = lanes_launch(lanes);
   cudaError_t code = cudaStreamEndCapture(stream, &graph);
   if (!failure.status && !code) return graph;
   if (graph) (void)cudaGraphDestroy(graph);
   return NULL;
+}
+
+/* Records the launches of all records; NULL where one of them cannot be captured. */
+static cudaGraph_t capture(struct program *program, cudaStream_t stream) {
+  struct lanes *lanes = lanes_open(program, stream);
+  if (!lanes) return NULL;
+  cudaGraph_t graph = capture_lanes(lanes, stream);
+  lanes_close(lanes);
+  return graph;
 }
 
 /* Gives the program its graph. Without one, a run launches its records one by one: slower,

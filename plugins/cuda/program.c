@@ -112,19 +112,22 @@ static struct failure launch_failure(const struct program *program, uint32_t rec
   return failure_at(program, device->step_by_step ? record : TRAINER_NO_RECORD, TRAINER_DEVICE_LOST, cudaGetErrorString(code));
 }
 
-struct failure program_launch(struct program *program, cudaStream_t stream) {
+struct failure program_launch_record(struct program *program, uint32_t record, cudaStream_t stream) {
   struct device *device = program->object.device;
+  struct program_call *next = &program->calls[record];
   char text[256] = "";
-  for (uint32_t i = 0; i < program->list.record_count; i++) {
-    struct program_call *next = &program->calls[i];
-    next->call.stream = stream;
-    int32_t status = next->kernel->run(&next->call, text, sizeof text);
-    if (status) return launch_failure(program, i, status, text, stream);
-    if (!device->step_by_step) continue;
-    cudaError_t code = cudaStreamSynchronize(stream);
-    if (code) return failure_at(program, i, cuda_status(device, code), cudaGetErrorString(code));
-  }
+  next->call.stream = stream;
+  int32_t status = next->kernel->run(&next->call, text, sizeof text);
+  if (status) return launch_failure(program, record, status, text, stream);
+  cudaError_t code = device->step_by_step ? cudaStreamSynchronize(stream) : cudaSuccess;
+  if (code) return failure_at(program, record, cuda_status(device, code), cudaGetErrorString(code));
   return (struct failure){.status = TRAINER_OK};
+}
+
+struct failure program_launch(struct program *program, cudaStream_t stream) {
+  struct failure failure = {.status = TRAINER_OK};
+  for (uint32_t i = 0; !failure.status && i < program->list.record_count; i++) failure = program_launch_record(program, i, stream);
+  return failure;
 }
 
 /* Runs of one program follow each other, whatever streams they are on: they share its

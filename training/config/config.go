@@ -17,11 +17,20 @@ type Config struct {
 	GroupByLength  bool // batches of rows of about one length
 
 	// What is trained.
-	TrainType         string // full, lora or qlora
+	TrainType         string // see Type
+	Quantization      string // what the frozen base is stored as; empty = by train type
+	NBits             int    // bits of a weight, of hqq and mlx
+	HQQGroupSize      int    // weights that share a scale
+	HQQAxis           int    // 1 = groups lie side by side, 0 = interleaved
+	HQQQuantMeta      bool   // scales and zeros are quantised too
+	LlamaProPath      string // the expanded model; empty = ModelName
 	LoraRank          int
 	LoraAlpha         float64 // the adapter's output is scaled by LoraAlpha/LoraRank
 	LoraDropout       float64 // 0 up to, not including, 1
 	LoraTargetModules string  // all, default, all_linear or names; see Targets
+	UseRSLoRA         bool    // it is scaled by LoraAlpha/sqrt(LoraRank)
+	RankPattern       string  // see Ranks
+	AlphaPattern      string  // see Alphas
 
 	// Batches and length.
 	BatchSize                 int // rows of a micro-batch
@@ -47,6 +56,7 @@ type Config struct {
 	// Precision and memory.
 	Precision                string // auto or the name of a mode
 	UseGradientCheckpointing string // auto, true or false
+	UseActivationCPUOffload  string // auto, true or false
 	Recompute                string // auto, none, selective, block, block:LAYERS or lean
 	MemoryLimit              Bytes  // of the device; 0 = what it has
 	HostMemoryLimit          Bytes  // of the host; 0 = what it has

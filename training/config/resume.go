@@ -15,7 +15,7 @@ const (
 // mayChange are the settings in which a run that goes on may differ from what it began
 // with. Model and data are compared by content. Of every other setting each step depends.
 var mayChange = []string{
-	"model_name", "init_adapter", "dataset", "dataset_format", "num_epochs", "max_steps",
+	"model_name", "llama_pro_path", "init_adapter", "dataset", "dataset_format", "num_epochs", "max_steps",
 	"use_gradient_checkpointing", "recompute", "memory_limit", "host_memory_limit",
 	"backend", "device", "backend_path", "library_path", "threads", "deterministic", "self_test", "call_timeout",
 	"eval_dataset", "eval_steps", "eval_samples",

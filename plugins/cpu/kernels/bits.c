@@ -1,18 +1,18 @@
-/* bits.c - PACK and UNPACK: i32 values of 1, 2, 4 or 8 bits in bytes. */
+/* bits.c - PACK and UNPACK: i32 values of 1 to 8 bits in bytes, eight values at a time. */
+#include "../../../native/bits.h"
 #include "check.h"
 
-#define BYTES_PER_TASK 16384
+#define WORDS_PER_TASK 4096
 
 static int32_t check(const struct call *call, const struct view *values, const struct view *packed, char *text, uint64_t bytes) {
   const trainer_attr_bits *attr = call->attr;
   if (call->n_out != 1 || call->n_in != 1 || call->attr_bytes < sizeof *attr)
     return refuse(text, bytes, TRAINER_INVALID, "pack and unpack need dst, src and their attributes");
-  if ((attr->bits != 1 && attr->bits != 2 && attr->bits != 4 && attr->bits != 8) || attr->order > 1)
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "bits must be 1, 2, 4 or 8 and order 0 or 1");
+  if (!bits_has_order(attr->bits, attr->order))
+    return refuse(text, bytes, TRAINER_UNSUPPORTED, "bits must be 1, 2, 4 or 8 in order 0, and 1 to 8 in order 1");
   if (!is_dtype(values, TRAINER_I32) || !is_dtype(packed, TRAINER_U8) || !is_contiguous(values) || !is_contiguous(packed))
     return refuse(text, bytes, TRAINER_INVALID, "values must be i32 and packed u8, both without gaps");
-  int64_t per_byte = 8 / attr->bits;
-  if (packed->count != (values->count + per_byte - 1) / per_byte)
+  if (packed->count != bits_bytes(values->count, attr->bits))
     return refuse(text, bytes, TRAINER_INVALID, "packed must have ceil(n * bits / 8) bytes");
   return TRAINER_OK;
 }
@@ -21,47 +21,45 @@ struct bits {
   int32_t *values;
   uint8_t *packed;
   int64_t n;
-  int64_t bytes;
+  int64_t words;
   uint32_t bits;
   uint32_t order;
 };
 
-/* Position of value i inside its byte. */
-static uint32_t shift_of(const struct bits *b, int64_t i) {
-  uint32_t per_byte = 8 / b->bits, place = (uint32_t)(i % per_byte);
-  return (b->order ? place : per_byte - 1 - place) * b->bits;
-}
-
 static void run(const struct call *call, const struct view *values, const struct view *packed, void (*task)(void *arg, int64_t task, uint32_t worker)) {
   const trainer_attr_bits *attr = call->attr;
-  int64_t per_byte = 8 / attr->bits;
-  struct bits b = {values->data, packed->data, values->count, (values->count + per_byte - 1) / per_byte, attr->bits, attr->order};
-  pool_run(call->pool, (b.bytes + BYTES_PER_TASK - 1) / BYTES_PER_TASK, task, &b);
+  struct bits b = {values->data, packed->data, values->count, (values->count + 7) / 8, attr->bits, attr->order};
+  pool_run(call->pool, (b.words + WORDS_PER_TASK - 1) / WORDS_PER_TASK, task, &b);
 }
 
-static int64_t byte_end(const struct bits *b, int64_t task) {
-  int64_t end = (task + 1) * BYTES_PER_TASK;
-  return end < b->bytes ? end : b->bytes;
+static int64_t word_end(const struct bits *b, int64_t task) {
+  int64_t end = (task + 1) * WORDS_PER_TASK;
+  return end < b->words ? end : b->words;
 }
+
+/* How many values a word holds: eight, but for the last one. */
+static uint32_t values_of(const struct bits *b, int64_t word) { return b->n - word * 8 < 8 ? (uint32_t)(b->n - word * 8) : 8; }
 
 static void unpack_task(void *arg, int64_t task, uint32_t worker) {
   const struct bits *b = arg;
-  int64_t per_byte = 8 / b->bits, end = byte_end(b, task) * per_byte;
+  uint32_t mask = (1u << b->bits) - 1;
   (void)worker;
-  if (end > b->n) end = b->n;
-  for (int64_t i = task * BYTES_PER_TASK * per_byte; i < end; i++)
-    b->values[i] = (int32_t)((b->packed[i / per_byte] >> shift_of(b, i)) & ((1u << b->bits) - 1));
+  for (int64_t w = task * WORDS_PER_TASK; w < word_end(b, task); w++) {
+    uint32_t n = values_of(b, w);
+    uint64_t word = bits_load(b->packed + w * b->bits, (int)bits_bytes(n, b->bits), b->bits, b->order);
+    for (uint32_t i = 0; i < n; i++) b->values[w * 8 + i] = (int32_t)(word >> bits_shift(i, b->bits, b->order) & mask);
+  }
 }
 
 static void pack_task(void *arg, int64_t task, uint32_t worker) {
   const struct bits *b = arg;
-  int64_t per_byte = 8 / b->bits;
+  uint32_t mask = (1u << b->bits) - 1;
   (void)worker;
-  for (int64_t byte = task * BYTES_PER_TASK; byte < byte_end(b, task); byte++) {
-    uint32_t out = 0;
-    for (int64_t i = byte * per_byte; i < (byte + 1) * per_byte && i < b->n; i++)
-      out |= ((uint32_t)b->values[i] & ((1u << b->bits) - 1)) << shift_of(b, i);
-    b->packed[byte] = (uint8_t)out;
+  for (int64_t w = task * WORDS_PER_TASK; w < word_end(b, task); w++) {
+    uint32_t n = values_of(b, w);
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < n; i++) word |= (uint64_t)((uint32_t)b->values[w * 8 + i] & mask) << bits_shift(i, b->bits, b->order);
+    bits_store(b->packed + w * b->bits, (int)bits_bytes(n, b->bits), word, b->bits, b->order);
   }
 }
 

@@ -27,7 +27,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   if ((dh->present && !gemm_is_matrix(dh, rows, in)) || (dw->present && !gemm_is_matrix(dw, out, in)))
     return refuse(text, text_bytes, TRAINER_INVALID, "dh or dW does not have the shape of h or of the weight");
   int32_t status = gemm_check_compute(attr->compute, text, text_bytes);
-  return status ? status : gemm_check_weight(call->in + 3, &attr->format, out, in, text, text_bytes);
+  return status ? status : quant_check(call->in + 3, &attr->format, out, in, text, text_bytes);
 }
 
 static int64_t chunk_rows(const trainer_attr_linear_cross_entropy *attr, int64_t rows) {
@@ -116,7 +116,7 @@ static void softmax_row(void *arg, int64_t row, uint32_t worker) {
 
 static void make_logits(const struct chunk *chunk) {
   const struct call *call = chunk->call;
-  struct gemm_term term = {gemm_lines(&call->in[0], 0), gemm_weight(call->in + 3, &chunk->attr->format, chunk->attr->in_features, 0), chunk->attr->in_features};
+  struct gemm_term term = {gemm_lines(&call->in[0], 0), gemm_weight(call->in + 3, &chunk->attr->format, chunk->attr->out_features, chunk->attr->in_features, 0), chunk->attr->in_features};
   term.a.index = chunk->index;
   struct gemm_job job = gemm_job_make(call->isa, chunk->attr->compute, chunk->rows, chunk->attr->out_features, &term, 1);
   job.c = (struct gemm_matrix){.data = chunk->logits, .dtype = TRAINER_F32, .row = chunk->attr->out_features, .col = 1};
@@ -127,7 +127,7 @@ static void make_logits(const struct chunk *chunk) {
 static void make_dh(const struct chunk *chunk) {
   const struct call *call = chunk->call;
   int64_t out = chunk->attr->out_features, in = chunk->attr->in_features;
-  struct gemm_term term = {gemm_dense(chunk->logits, TRAINER_F32, out, 1), gemm_weight(call->in + 3, &chunk->attr->format, in, 1), out};
+  struct gemm_term term = {gemm_dense(chunk->logits, TRAINER_F32, out, 1), gemm_weight(call->in + 3, &chunk->attr->format, out, in, 1), out};
   struct gemm_job job = gemm_job_make(call->isa, chunk->attr->compute, chunk->rows, in, &term, 1);
   job.c = gemm_matrix_view(&call->out[1], 0);
   job.c.index = chunk->index;

@@ -9,35 +9,25 @@
 #ifndef TRAINER_CPU_GEMM_H
 #define TRAINER_CPU_GEMM_H
 
+#include "../../../native/quant.h"
 #include "../kernel.h"
-
-/* An NF4 weight: codes over the flattened row-major matrix (trainer_backend.h). */
-struct gemm_nf4 {
-  const float *scale;         /* absmax per block, or NULL when nested */
-  const uint8_t *scale_codes; /* nested: codes of map */
-  const float *map;           /* 256 values */
-  const float *scale_scale;
-  const float *scale_zero;
-  int64_t group;
-  int64_t nested_group;
-};
 
 /* Where one side of a product lies: lines of numbers. k_major 0: one line per row (of A,
  * or column of B), its numbers along k. k_major 1: one line per k. A number is read
  * as x * (mask bit ? keep_scale : 0), rounded to the compute dtype, times factor. */
 struct gemm_source {
   const void *data;
-  uint32_t dtype; /* F32, BF16, F16; U8: NF4 codes */
+  uint32_t dtype; /* F32, BF16, F16; U8: codes of `quant` */
   int k_major;
   int64_t line; /* elements from line to line */
-  int64_t step; /* elements from number to number in a line; 1 for NF4 */
+  int64_t step; /* elements from number to number in a line; 1 for codes */
   const int32_t *index; /* line i is stored at index[i]; NULL: at i */
   const uint8_t *mask;  /* bit j%8 of byte j/8 of each line; NULL: no dropout */
   int64_t mask_line;    /* bytes from line to line */
   int64_t mask_step;    /* bytes from byte to byte */
   float keep_scale;
   float factor;
-  struct gemm_nf4 nf4;
+  struct quant quant;   /* a weight whose rows are lines */
 };
 
 struct gemm_term {

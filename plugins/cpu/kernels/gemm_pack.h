@@ -5,37 +5,10 @@
 
 #include "gemm.h"
 #include "gemm_vec.h"
+#include "weight_rows.h"
 
 #define PACK_K 64     /* numbers of k turned at a time */
 #define PACK_WIDTH 64 /* the widest panel */
-
-/* The absmax of one block of a quantised weight. */
-static inline float nf4_absmax(const struct gemm_nf4 *q, int64_t block) {
-  if (q->scale) return q->scale[block];
-  return q->map[q->scale_codes[block]] * q->scale_scale[block / q->nested_group] + q->scale_zero[0];
-}
-
-/* n numbers from element `at` of the flattened weight, all in one block. */
-static inline void nf4_run(float *dst, const uint8_t *codes, float absmax, int64_t at, int64_t n) {
-  int64_t i = 0;
-  if (n > 0 && (at & 1)) dst[i++] = nf4_values[codes[at / 2] & 15] * absmax;
-  for (; i + 16 <= n; i += 16) vec_nf4(dst + i, codes + (at + i) / 2, absmax);
-  for (; i < n; i++) {
-    uint8_t byte = codes[(at + i) / 2];
-    dst[i] = nf4_values[(at + i) & 1 ? byte & 15 : byte >> 4] * absmax;
-  }
-}
-
-static inline void nf4_line(float *dst, const struct gemm_source *s, int64_t at, int64_t n) {
-  while (n > 0) {
-    int64_t block = at / s->nf4.group, left = (block + 1) * s->nf4.group - at;
-    int64_t run = n < left ? n : left;
-    nf4_run(dst, s->data, nf4_absmax(&s->nf4, block), at, run);
-    dst += run;
-    at += run;
-    n -= run;
-  }
-}
 
 static inline void dense_line(float *restrict dst, const struct gemm_source *s, int64_t at, int64_t n) {
   if (s->step != 1) {
@@ -84,7 +57,7 @@ static inline int source_is_plain(const struct gemm_source *s, uint32_t compute)
 static inline void read_line(float *dst, const struct gemm_source *s, uint32_t compute, int64_t line, int64_t at, int64_t n) {
   int64_t stored = s->index ? s->index[line] : line;
   int64_t from = stored * s->line + at * s->step;
-  if (s->dtype == TRAINER_U8) nf4_line(dst, s, from, n);
+  if (s->dtype == TRAINER_U8) weight_row(dst, &s->quant, from, n);
   else dense_line(dst, s, from, n);
   if (s->mask) drop_numbers(dst, s->mask + stored * s->mask_line, s->mask_step, at, n, s->keep_scale);
   if (s->dtype != compute || s->mask) round_line(dst, compute, n);
@@ -95,9 +68,9 @@ static inline void read_line(float *dst, const struct gemm_source *s, uint32_t c
 /* Asks the cache for n numbers of a line that is read soon: such lines lie too far apart
  * for the processor to foresee. */
 static inline void expect_line(const struct gemm_source *s, int64_t line, int64_t at, int64_t n) {
-  int64_t from = (s->index ? s->index[line] : line) * s->line + at * s->step, size = dtype_bytes(s->dtype);
-  const char *begin = (const char *)s->data + (s->dtype == TRAINER_U8 ? from / 2 : from * size);
-  int64_t bytes = s->dtype == TRAINER_U8 ? n / 2 : n * size;
+  int64_t from = (s->index ? s->index[line] : line) * s->line + at * s->step;
+  int64_t bits = s->dtype == TRAINER_U8 ? s->quant.format.bits : 8 * dtype_bytes(s->dtype), bytes = n * bits / 8;
+  const char *begin = (const char *)s->data + from * bits / 8;
   for (int64_t i = 0; s->step == 1 && i < bytes; i += 64) __builtin_prefetch(begin + i);
 }
 

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "../../../native/half.h"
-#include "../../../native/nf4.h"
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -43,6 +42,9 @@ typedef float32x4_t vec;
 #define vec_zero() vdupq_n_f32(0.0f)
 #define vec_fma(a, b, c) vfmaq_f32(c, a, b)
 #else
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
 #define LANES 4
 #define MICRO_ROWS 4
 #define MICRO_VECS 2
@@ -132,28 +134,40 @@ static inline void vec_transpose(float *dst, int64_t stride, const float *const 
 }
 #endif
 
-/* dst[0 .. 15] = NF4 values of 8 bytes, high nibble first, times absmax. */
-static inline void vec_nf4(float *dst, const uint8_t *codes, float absmax) {
+/* The 16 nibbles of 8 bytes, of each byte the high one first or the low one. */
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+static inline u8x16 vec_nibbles(const uint8_t *codes, int high_first) {
+#if defined(__x86_64__)
+  __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)codes), mask = _mm_set1_epi8(15);
+  __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), mask), low = _mm_and_si128(bytes, mask);
+  return (u8x16)(high_first ? _mm_unpacklo_epi8(high, low) : _mm_unpacklo_epi8(low, high));
+#else
+  u8x16 nibbles;
+  for (int i = 0; i < 8; i++) {
+    nibbles[2 * i] = high_first ? codes[i] >> 4 : codes[i] & 15;
+    nibbles[2 * i + 1] = high_first ? codes[i] & 15 : codes[i] >> 4;
+  }
+  return nibbles;
+#endif
+}
+
+/* dst[i] = table[codes[i]], or codes[i] itself without a table. */
+static inline void vec_numbers(float *dst, u8x16 codes, const float *table) {
 #if defined(__AVX512F__)
-  __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)codes), low = _mm_set1_epi8(15);
-  __m128i nibbles = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), _mm_and_si128(bytes, low));
-  __m512 values = _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(nibbles), _mm512_loadu_ps(nf4_values));
-  _mm512_storeu_ps(dst, _mm512_mul_ps(values, _mm512_set1_ps(absmax)));
+  __m512i index = _mm512_cvtepu8_epi32((__m128i)codes);
+  _mm512_storeu_ps(dst, table ? _mm512_permutexvar_ps(index, _mm512_loadu_ps(table)) : _mm512_cvtepi32_ps(index));
 #elif defined(__AVX2__) && defined(__FMA__)
-  __m128i bytes = _mm_loadl_epi64((const __m128i *)(const void *)codes), low = _mm_set1_epi8(15);
-  __m128i nibbles = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), low), _mm_and_si128(bytes, low));
-  __m256 small = _mm256_loadu_ps(nf4_values), large = _mm256_loadu_ps(nf4_values + 8), scale = _mm256_set1_ps(absmax);
   for (int half = 0; half < 2; half++) {
-    __m256i code = _mm256_cvtepu8_epi32(half ? _mm_srli_si128(nibbles, 8) : nibbles);
-    __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(code, 28)); /* bit 3 chooses */
-    __m256 value = _mm256_blendv_ps(_mm256_permutevar8x32_ps(small, code), _mm256_permutevar8x32_ps(large, code), upper);
-    _mm256_storeu_ps(dst + 8 * half, _mm256_mul_ps(value, scale));
+    __m256i index = _mm256_cvtepu8_epi32(half ? _mm_srli_si128((__m128i)codes, 8) : (__m128i)codes);
+    __m256 value = _mm256_cvtepi32_ps(index);
+    if (table) {
+      __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28)); /* bit 3 chooses */
+      value = _mm256_blendv_ps(_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), index), _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), index), upper);
+    }
+    _mm256_storeu_ps(dst + 8 * half, value);
   }
 #else
-  for (int i = 0; i < 8; i++) {
-    dst[2 * i] = nf4_values[codes[i] >> 4] * absmax;
-    dst[2 * i + 1] = nf4_values[codes[i] & 15] * absmax;
-  }
+  for (int i = 0; i < 16; i++) dst[i] = table ? table[codes[i]] : (float)codes[i];
 #endif
 }
 

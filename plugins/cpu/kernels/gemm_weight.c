@@ -17,38 +17,6 @@ int gemm_is_mask(const struct view *view, int64_t rows, int64_t cols) {
   return view->dtype == TRAINER_U8 && view->rank == 2 && view->shape[0] == rows && view->shape[1] == (cols + 7) / 8;
 }
 
-/* 1 if the view is present, has at least n elements and they lie back to back. */
-static int is_packed(const struct view *view, uint32_t dtype, int64_t n) {
-  return is_dtype(view, dtype) && view->count >= n && is_contiguous(view);
-}
-
-int gemm_has_format(const trainer_quant_format *format) {
-  if (format->format == TRAINER_FORMAT_DENSE) return 1;
-  if (format->format != TRAINER_FORMAT_NF4 || format->bits != 4 || format->group == 0 || format->code_layout != 0) return 0;
-  return format->nested_group ? format->scale_dtype == TRAINER_U8 : format->scale_dtype == TRAINER_F32;
-}
-
-static int is_nf4(const struct view *w, const trainer_quant_format *format, int64_t n) {
-  int64_t blocks = (n + format->group - 1) / format->group;
-  if (!is_packed(&w[TRAINER_WEIGHT_DATA], TRAINER_U8, (n + 1) / 2)) return 0;
-  if (!format->nested_group) return is_packed(&w[TRAINER_WEIGHT_SCALE], TRAINER_F32, blocks);
-  int64_t outer = (blocks + format->nested_group - 1) / format->nested_group;
-  return is_packed(&w[TRAINER_WEIGHT_SCALE], TRAINER_U8, blocks) && is_packed(&w[TRAINER_WEIGHT_SCALE_SCALE], TRAINER_F32, outer) &&
-         is_packed(&w[TRAINER_WEIGHT_SCALE_ZERO], TRAINER_F32, 1) && is_packed(&w[TRAINER_WEIGHT_CODE], TRAINER_F32, 256);
-}
-
-int32_t gemm_check_weight(const struct view *w, const trainer_quant_format *format, int64_t out, int64_t in, char *text, uint64_t text_bytes) {
-  if (!gemm_has_format(format)) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "products are computed with dense and NF4 weights only");
-  if (format->format == TRAINER_FORMAT_DENSE) {
-    if (gemm_is_matrix(&w[TRAINER_WEIGHT_DATA], out, in)) return TRAINER_OK;
-    return refuse(text, text_bytes, TRAINER_INVALID, "a dense weight is not a float matrix [out, in]");
-  }
-  int64_t n;
-  if (__builtin_mul_overflow(out, in, &n) || !is_nf4(w, format, n))
-    return refuse(text, text_bytes, TRAINER_INVALID, "the operands of an NF4 weight are absent, too small or not contiguous");
-  return TRAINER_OK;
-}
-
 int32_t gemm_check_compute(uint32_t compute, char *text, uint64_t text_bytes) {
   if (compute == 0 || is_float_dtype(compute)) return TRAINER_OK;
   return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "products are computed in f32, bf16 or f16");
@@ -59,30 +27,15 @@ static int float_or_unasked(uint32_t dtype) { return dtype == 0 || is_float_dtyp
 uint32_t gemm_level(const trainer_op_query *query, enum isa isa) {
   (void)isa;
   if (!float_or_unasked(query->dtype) || !float_or_unasked(query->compute)) return TRAINER_LEVEL_NONE;
-  if (!gemm_has_format(&query->format)) return TRAINER_LEVEL_NONE;
+  if (!quant_exists(&query->format)) return TRAINER_LEVEL_NONE;
   return float_or_unasked(query->weight_dtype) ? TRAINER_LEVEL_FAST : TRAINER_LEVEL_NONE;
 }
 
-struct gemm_source gemm_weight(const struct view *w, const trainer_quant_format *format, int64_t in, int k_is_out) {
+struct gemm_source gemm_weight(const struct view *w, const trainer_quant_format *format, int64_t out, int64_t in, int k_is_out) {
   const struct view *data = &w[TRAINER_WEIGHT_DATA];
-  if (format->format == TRAINER_FORMAT_DENSE) return gemm_view(data, k_is_out ? 1 : 0, 0);
-  int nested = format->nested_group != 0;
-  return (struct gemm_source){
-      .data = data->data,
-      .dtype = TRAINER_U8,
-      .k_major = k_is_out,
-      .line = in,
-      .step = 1,
-      .factor = 1.0f,
-      .keep_scale = 1.0f,
-      .nf4 = {.scale = nested ? NULL : w[TRAINER_WEIGHT_SCALE].data,
-              .scale_codes = nested ? w[TRAINER_WEIGHT_SCALE].data : NULL,
-              .map = w[TRAINER_WEIGHT_CODE].data,
-              .scale_scale = w[TRAINER_WEIGHT_SCALE_SCALE].data,
-              .scale_zero = w[TRAINER_WEIGHT_SCALE_ZERO].data,
-              .group = format->group,
-              .nested_group = format->nested_group},
-  };
+  if (quant_is_dense(format)) return gemm_view(data, k_is_out ? 1 : 0, 0);
+  return (struct gemm_source){.data = data->data, .dtype = TRAINER_U8, .k_major = k_is_out, .line = in, .step = 1, .factor = 1.0f, .keep_scale = 1.0f,
+                              .quant = quant_of(w, format, out * in)};
 }
 
 struct gemm_source gemm_view(const struct view *view, uint32_t row_dim, int64_t col) {

@@ -1,5 +1,5 @@
 /* gemm_weight.h - operands of the border as sides of a product: weights in any format
- * this backend reads, and float matrices; with the checks both need. */
+ * of the border, and float matrices; with the checks both need. */
 #ifndef TRAINER_CPU_GEMM_WEIGHT_H
 #define TRAINER_CPU_GEMM_WEIGHT_H
 
@@ -13,18 +13,14 @@ int gemm_is_vector(const struct view *view, int64_t n);
 /* 1 if the view is absent or a mask u8 [rows, ceil(cols/8)]. */
 int gemm_is_mask(const struct view *view, int64_t rows, int64_t cols);
 
-/* TRAINER_OK if the eight operands at w are a weight [out, in] of this format. */
-int32_t gemm_check_weight(const struct view *w, const trainer_quant_format *format, int64_t out, int64_t in, char *text, uint64_t text_bytes);
-/* 1 if products with a weight of this format are served. */
-int gemm_has_format(const trainer_quant_format *format);
 /* TRAINER_OK if compute names an arithmetic of a product. */
 int32_t gemm_check_compute(uint32_t compute, char *text, uint64_t text_bytes);
 /* The answer of every op with a weight to a query. */
 uint32_t gemm_level(const trainer_op_query *query, enum isa isa);
 
-/* The weight as the right side B [k, n]: n runs over out features and k over in
+/* The weight [out, in] as the right side B [k, n]: n runs over out features and k over in
  * features, or the other way round when k_is_out. */
-struct gemm_source gemm_weight(const struct view *w, const trainer_quant_format *format, int64_t in, int k_is_out);
+struct gemm_source gemm_weight(const struct view *w, const trainer_quant_format *format, int64_t out, int64_t in, int k_is_out);
 /* A matrix view with rows in dim `row` and k in the other, from column `col` on. */
 struct gemm_source gemm_view(const struct view *view, uint32_t row_dim, int64_t col);
 /* A matrix view whose rows are the lines of a side, also where its columns lie closer. */

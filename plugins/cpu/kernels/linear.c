@@ -52,7 +52,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   for (uint32_t p = 0; p < linear.n; p++) {
     const trainer_projection *at = &linear.projections[p];
     const struct view *w = call->in + 2 + p * OPERANDS_EACH, *bias = w + TRAINER_WEIGHT_OPERANDS;
-    status = gemm_check_weight(w, &at->format, at->out_features, at->in_features, text, text_bytes);
+    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
     if (status) return status;
     if ((bias->present && !gemm_is_vector(bias, at->out_features)) || !linear_has_adapter(at, bias + 1, bias + 2))
       return refuse(text, text_bytes, TRAINER_INVALID, "bias, A or B does not have the shape of its projection");
@@ -85,7 +85,7 @@ static void project_down(const struct call *call, const struct linear *linear, c
 /* y_p from x and u_p, at column `col` of y; u_p at column `rank_col` of u. */
 static void project(const struct call *call, const struct linear *linear, const trainer_projection *p, const struct view *w, int64_t col, int64_t rank_col) {
   const struct view *bias = w + TRAINER_WEIGHT_OPERANDS;
-  struct gemm_term terms[2] = {{gemm_view(&call->in[0], 0, 0), gemm_weight(w, &p->format, linear->in, 0), linear->in}};
+  struct gemm_term terms[2] = {{gemm_view(&call->in[0], 0, 0), gemm_weight(w, &p->format, p->out_features, linear->in, 0), linear->in}};
   if (p->rank) {
     terms[1] = (struct gemm_term){gemm_view(&call->out[1], 0, rank_col), gemm_view(bias + 2, 0, 0), p->rank};
     terms[1].a.factor = f32_from_bits(p->scale_bits);

@@ -19,7 +19,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   for (uint32_t p = 0; p < linear.n; p++) {
     const trainer_projection *at = &linear.projections[p];
     const struct view *w = call->in + 3 + p * OPERANDS_EACH, *a = w + TRAINER_WEIGHT_OPERANDS;
-    status = gemm_check_weight(w, &at->format, at->out_features, at->in_features, text, text_bytes);
+    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
     if (status) return status;
     if (!linear_has_adapter(at, a, a + 1)) return refuse(text, text_bytes, TRAINER_INVALID, "A or B does not have the shape of its projection");
   }
@@ -93,7 +93,7 @@ static uint32_t make_terms(const struct call *call, const struct linear *linear,
   for (uint32_t p = 0; p < linear->n; p++) {
     const trainer_projection *at = &linear->projections[p];
     const struct view *w = call->in + 3 + p * OPERANDS_EACH;
-    terms[n++] = (struct gemm_term){gemm_view(&call->in[0], 0, col), gemm_weight(w, &at->format, linear->in, 1), at->out_features};
+    terms[n++] = (struct gemm_term){gemm_view(&call->in[0], 0, col), gemm_weight(w, &at->format, at->out_features, linear->in, 1), at->out_features};
     col += at->out_features;
   }
   return n;

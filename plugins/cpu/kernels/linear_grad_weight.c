@@ -28,6 +28,7 @@ static uint64_t workspace(const struct call *call, uint32_t threads) {
 struct bias_sum {
   const struct view *dy, *bias;
   int64_t col; /* of the projection in dy */
+  int fresh;   /* what bias holds is not added to */
 };
 
 static void add_bias(void *arg, int64_t task, uint32_t worker) {
@@ -46,9 +47,11 @@ static void add_bias(void *arg, int64_t task, uint32_t worker) {
   }
   for (int64_t i = 0; i < n; i++) {
     char *at = (char *)sum->bias->data + (first + i) * sum->bias->stride[0] * dtype_bytes(sum->bias->dtype);
-    load_f32(line, at, sum->bias->dtype, 1);
-    line[0] += total[i];
-    store_f32(at, sum->bias->dtype, line, 1);
+    if (!sum->fresh) {
+      load_f32(line, at, sum->bias->dtype, 1);
+      total[i] += line[0];
+    }
+    store_f32(at, sum->bias->dtype, &total[i], 1);
   }
 }
 
@@ -61,12 +64,12 @@ static void run(const struct call *call) {
     if (dw->present) {
       struct gemm_term term = {gemm_view(&call->in[0], 1, col), gemm_view(&call->in[1], 1, 0), rows};
       struct gemm_job job = gemm_job_make(call->isa, linear.attr->compute, out, linear.in, &term, 1);
-      job.beta = 1.0f;
+      job.beta = linear.attr->fresh ? 0.0f : 1.0f;
       job.c = gemm_matrix_view(dw, 0);
       gemm_run(&job, call->pool, call->workspace);
     }
     if (bias->present) {
-      struct bias_sum sum = {&call->in[0], bias, col};
+      struct bias_sum sum = {&call->in[0], bias, col, linear.attr->fresh != 0};
       pool_run(call->pool, (out + BIAS_COLUMNS - 1) / BIAS_COLUMNS, add_bias, &sum);
     }
     col += out;

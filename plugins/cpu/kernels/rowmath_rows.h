@@ -3,8 +3,8 @@
 #include <math.h>
 
 #include "../../../native/half.h"
-#include "../../../native/nf4.h"
 #include "rowmath.h"
+#include "weight_rows.h"
 
 /* Sixteen running sums, whatever the machine's vectors: the order never changes. */
 typedef float f32x16 __attribute__((vector_size(64), aligned(4), may_alias));
@@ -62,6 +62,17 @@ static double sum_row(const float *x, int64_t n) {
   return sum;
 }
 
+/* Sums in f64. */
+static double wide_sum(const float *x, int64_t n) {
+  double lanes[8] = {0}, sum = 0;
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    for (int lane = 0; lane < 8; lane++) lanes[lane] += x[i + lane];
+  for (; i < n; i++) sum += x[i];
+  for (int lane = 0; lane < 8; lane++) sum += lanes[lane];
+  return sum;
+}
+
 static double dot_row(const float *x, const float *y, int64_t n) {
   f32x16 lanes = {0};
   int64_t i = 0;
@@ -99,6 +110,16 @@ static double sum_squares_row(const float *x, int64_t n) {
 static void accumulate_row(float *y, const float *x, int64_t n) {
   SAME_INDEX_ONLY
   for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void multiply_row(float *y, const float *x, const float *z, int64_t n) {
+  SAME_INDEX_ONLY
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] * z[i];
+}
+
+static void multiply_add_row(float *y, const float *x, const float *z, int64_t n) {
+  SAME_INDEX_ONLY
+  for (int64_t i = 0; i < n; i++) y[i] += x[i] * z[i];
 }
 
 static void swiglu_row(float *y, const float *gate, const float *up, int64_t n) {
@@ -166,8 +187,63 @@ static void philox_row(uint32_t *words, struct philox_key key, uint32_t first, u
   for (int64_t i = 0; i < n; i++) philox(words + 4 * i, key, first + (uint32_t)i, position, sample, step);
 }
 
-static void nf4_codes_row(int32_t *codes, const float *x, float absmax, const float between[15], int64_t n) {
-  for (int64_t i = 0; i < n; i++) codes[i] = nf4_encode(x[i] / absmax, between);
+/* Whole vectors of sixteen lanes, then the rest; a lane that once held a NaN keeps it. */
+static void range_row(float *low, float *high, const float *x, int64_t n) {
+  float least[16], most[16];
+  int64_t i = 0;
+  for (int lane = 0; lane < 16; lane++) least[lane] = *low, most[lane] = *high;
+  for (; i + 16 <= n; i += 16)
+    for (int lane = 0; lane < 16; lane++) {
+      least[lane] = quant_smaller(least[lane], x[i + lane]);
+      most[lane] = quant_larger(most[lane], x[i + lane]);
+    }
+  for (; i < n; i++) {
+    least[0] = quant_smaller(least[0], x[i]);
+    most[0] = quant_larger(most[0], x[i]);
+  }
+  for (int lane = 0; lane < 16; lane++) {
+    *low = quant_smaller(*low, least[lane]);
+    *high = quant_larger(*high, most[lane]);
+  }
+}
+
+static float largest_row(const float *x, int64_t n) {
+  float low = 0.0f, high = 0.0f;
+  range_row(&low, &high, x, n);
+  return quant_larger(high, -low);
+}
+
+static void places_row(uint8_t *codes, const float *x, float factor, const struct quant_book *book, int64_t n) {
+  for (int64_t i = 0; i < n; i++) codes[i] = (uint8_t)quant_place(x[i] * factor, book->middle);
+  for (int64_t i = 0; i < n; i++) codes[i] = book->code[codes[i]];
+}
+
+static void codes_row(uint8_t *codes, const float *x, const float *by, const float *zero, uint32_t format, float top, int64_t n) {
+  if (format == TRAINER_FORMAT_AFFINE)
+    for (int64_t i = 0; i < n; i++) codes[i] = (uint8_t)(int32_t)quant_affine_code(x[i], (struct quant_spread){by[i], zero[i]}, top);
+  else
+    for (int64_t i = 0; i < n; i++) codes[i] = (uint8_t)(int32_t)quant_spread_code(format, x[i], (struct quant_spread){by[i], zero[i]}, top);
+}
+
+#define ROUND_RUN 128
+
+/* Most errors are too small to be shrunk to anything but 0: the others are counted again. */
+static void round_row(double *zeros, double *error, const float *x, struct quant_spread spread, float top, int64_t n) {
+  for (int64_t from = 0; from < n; from += ROUND_RUN) {
+    float off[ROUND_RUN], moved[ROUND_RUN], most = 0.0f;
+    int64_t run = n - from < ROUND_RUN ? n - from : ROUND_RUN;
+    for (int64_t i = 0; i < run; i++) {
+      float code = quant_affine_code(x[from + i], spread, top);
+      off[i] = quant_off(x[from + i], code, spread);
+      moved[i] = quant_moved(x[from + i], code, 0.0f, spread);
+    }
+    for (int64_t i = 0; i < run; i++) most = fabsf(off[i]) > most ? fabsf(off[i]) : most;
+    for (int64_t i = 0; most > QUANT_SHRINKS_ABOVE && i < run; i++)
+      moved[i] = quant_moved(x[from + i], quant_affine_code(x[from + i], spread, top), quant_shrunk(off[i]), spread);
+    for (int64_t i = 0; i < run; i++) off[i] = fabsf(off[i]);
+    *zeros += wide_sum(moved, run);
+    *error += wide_sum(off, run);
+  }
 }
 
 static void adamw_row(float *p, float *m, float *v, const float *g, const struct adamw_step *step, int64_t n) {
@@ -193,6 +269,8 @@ const struct rowmath ROWMATH = {
     .dot = dot_row,
     .dot3 = dot3_row,
     .accumulate = accumulate_row,
+    .multiply = multiply_row,
+    .multiply_add = multiply_add_row,
     .swiglu = swiglu_row,
     .swiglu_grad = swiglu_grad_row,
     .rms_scale = rms_scale_row,
@@ -201,6 +279,11 @@ const struct rowmath ROWMATH = {
     .sincos = sincos_row,
     .rotate = rotate_row,
     .philox = philox_row,
-    .nf4_codes = nf4_codes_row,
+    .largest = largest_row,
+    .range = range_row,
+    .places = places_row,
+    .codes = codes_row,
+    .round = round_row,
+    .weight = weight_row,
     .adamw = adamw_row,
 };

@@ -28,7 +28,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   if ((dh->present && !is_matrix(dh, rows, in)) || (dw->present && !is_matrix(dw, out, in)))
     return refuse(text, text_bytes, TRAINER_INVALID, "dh or dW does not have the shape of h or of the weight");
   int32_t status = check_compute(attr->compute, text, text_bytes);
-  return status ? status : check_weight(call->in + 3, &attr->format, out, in, text, text_bytes);
+  return status ? status : quant_check(call->in + 3, &attr->format, out, in, text, text_bytes);
 }
 
 static int64_t chunk_rows(const trainer_attr_linear_cross_entropy *attr, int64_t rows) {
@@ -169,7 +169,7 @@ static struct loss loss_of(struct pass *pass) {
   struct scratch *scratch = &pass->scratch;
   l.compute = compute_of(l.attr->compute);
   l.h = side_of(pass, &blends, matrix_of(&call->in[0]), l.compute);
-  if (is_dense(&l.attr->format)) {
+  if (quant_is_dense(&l.attr->format)) {
     l.w = side_of(pass, &blends, matrix_of(&call->in[3]), l.compute);
   } else {
     l.w = scratch_matrix(scratch, l.compute, l.attr->out_features, l.attr->in_features);

@@ -46,7 +46,7 @@ int linear_has_adapter(const trainer_projection *p, const struct view *a, const 
 
 int weights_are_readable(const struct linear *linear, struct operands weights) {
   for (uint32_t p = 0; p < linear->n; p++) {
-    if (!is_dense(&linear->projections[p].format)) return 0;
+    if (!quant_is_dense(&linear->projections[p].format)) return 0;
     struct matrix w = matrix_of(operand_of(weights, p));
     if (!gemm_reads(&w, linear->compute)) return 0;
   }
@@ -58,7 +58,7 @@ void weights_stack(const struct pass *pass, struct blends *blends, const struct 
   for (uint32_t p = 0; p < linear->n; at = slice_next(at, &linear->projections[p++])) {
     const trainer_projection *projection = &linear->projections[p];
     struct matrix to = matrix_rows(w, at.out, projection->out_features);
-    if (is_dense(&projection->format)) blends_add(blends, blend_copy(to, matrix_of(operand_of(weights, p))));
+    if (quant_is_dense(&projection->format)) blends_add(blends, blend_copy(to, matrix_of(operand_of(weights, p))));
     else if (pass_runs(pass)) dequantise(to, operand_of(weights, p), &projection->format, pass->call->stream);
   }
   blends_run(blends);
@@ -135,7 +135,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   for (uint32_t p = 0; p < linear.n; p++) {
     const trainer_projection *at = &linear.projections[p];
     const struct view *w = call->in + 2 + p * OPERANDS_EACH, *bias = w + TRAINER_WEIGHT_OPERANDS;
-    status = check_weight(w, &at->format, at->out_features, at->in_features, text, text_bytes);
+    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
     if (status) return status;
     if ((bias->present && !is_float_vector(bias, at->out_features)) || !linear_has_adapter(at, bias + 1, bias + 2))
       return refuse(text, text_bytes, TRAINER_INVALID, "bias, A or B does not have the shape of its projection");

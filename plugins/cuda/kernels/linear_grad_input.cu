@@ -1,6 +1,7 @@
 /* linear_grad_input.cu - v_p = scale_p * dy_p B_p and dx = residual + sum_p dy_p W_p +
  * drop(sum_p v_p A_p): the frozen part in one product over all projections. */
 #include "linear.cuh"
+#include "lowrank.cuh"
 
 #define OPERANDS_EACH (TRAINER_WEIGHT_OPERANDS + 2) /* weight, A, B */
 
@@ -19,7 +20,7 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   for (uint32_t p = 0; p < linear.n; p++) {
     const trainer_projection *at = &linear.projections[p];
     const struct view *w = call->in + 3 + p * OPERANDS_EACH, *a = w + TRAINER_WEIGHT_OPERANDS;
-    status = check_weight(w, &at->format, at->out_features, at->in_features, text, text_bytes);
+    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
     if (status) return status;
     if (!linear_has_adapter(at, a, a + 1)) return refuse(text, text_bytes, TRAINER_INVALID, "A or B does not have the shape of its projection");
   }
@@ -157,23 +158,37 @@ static void add_product(struct backward *b, struct matrix left, struct matrix ri
   b->started = 1;
 }
 
-/* dx = residual + drop(v A). A residual may lie where dx does, so that the product then
+/* dx = base + drop(v A) in one go, where the operands lie well enough. */
+static int add_dropped(struct backward *b, const struct view *mask, float keep_scale) {
+  struct lowrank job = {.a = b->v, .b = b->a, .dst = b->dx, .mask = mask, .factor = keep_scale};
+  if (b->started) job.add = b->base;
+  if (!lowrank_serves(&job)) return 0;
+  if (pass_runs(b->pass)) lowrank_run(&job, b->pass->call->gpu, b->pass->call->stream);
+  return 1;
+}
+
+/* dx = base + drop(v A) by way of v A. A base may lie where dx does, so that the product then
  * goes to scratch first. */
-static void add_adapters(struct backward *b) {
-  const struct call *call = b->pass->call;
-  const struct view *mask = &call->in[1];
-  if (!mask->present) {
-    add_product(b, b->v, b->a);
-    return;
-  }
+static void add_dropped_apart(struct backward *b, const struct view *mask, float keep_scale) {
   struct matrix product = b->started ? scratch_matrix(&b->pass->scratch, b->dx.dtype, b->dx.rows, b->dx.cols) : b->dx;
   struct gemm up = gemm_of(b->linear.compute, b->v, b->a, product);
   pass_gemm(b->pass, &up);
   struct blends blends = pass_blends(b->pass);
-  struct blend drop = blend_drop(b->dx, product, mask, f32_of_bits(b->linear.attr->keep_scale_bits));
+  struct blend drop = blend_drop(b->dx, product, mask, keep_scale);
   if (b->started) drop.add = b->base;
   blends_add(&blends, drop);
   blends_run(&blends);
+}
+
+/* dx = residual + drop(v A). */
+static void add_adapters(struct backward *b) {
+  const struct view *mask = &b->pass->call->in[1];
+  float keep_scale = f32_of_bits(b->linear.attr->keep_scale_bits);
+  if (!mask->present) {
+    add_product(b, b->v, b->a);
+    return;
+  }
+  if (!add_dropped(b, mask, keep_scale)) add_dropped_apart(b, mask, keep_scale);
   b->base = b->dx;
   b->started = 1;
 }
