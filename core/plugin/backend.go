@@ -13,6 +13,7 @@ import (
 // Backend is one loaded library whose query was answered. Safe for concurrent use.
 type Backend struct {
 	Name  string
+	query uintptr
 	table abi.BackendTable
 }
 
@@ -60,7 +61,7 @@ func (l *library) negotiate(name string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{Name: name, table: table}, nil
+	return &Backend{Name: name, query: l.query, table: table}, nil
 }
 
 // call runs fn with at most six arguments and the error struct behind them.

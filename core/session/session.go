@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"trainer/core/abi"
+	"trainer/core/dump"
 	"trainer/core/op"
 	"trainer/core/plugin"
 	"trainer/core/program"
@@ -62,7 +63,8 @@ type Session struct {
 	staging  [ring]stage
 	next     int
 	loaders  [loaders]loader
-	loading  int // the loader to be filled next
+	loading  int          // the loader to be filled next
+	recorder *dump.Writer // nil unless a step is recorded
 }
 
 // Open prepares a device. paramsBytes is the size of the params block of every run.
