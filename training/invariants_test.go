@@ -66,7 +66,7 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 	var micro []data.Batch
 	mean := 0.0
 	for _, row := range tr.rows {
-		b := e.collate([]data.Example{row}, 0)
+		b := e.Collate([]data.Example{row}, 0)
 		loss, _, err := e.Evaluate(context.Background(), []data.Batch{b})
 		require.NoError(t, err)
 		micro, mean = append(micro, b), mean+loss/4
@@ -104,7 +104,7 @@ func TestRunsRepeatByteForByte(t *testing.T) {
 func TestBrokenGradientIsSkipped(t *testing.T) {
 	tr := newTrial("lora")
 	e := tr.start(t)
-	batch := []data.Batch{e.collate(tr.rows[:4], 0)}
+	batch := []data.Batch{e.Collate(tr.rows[:4], 0)}
 	step := func(n int) StepResult {
 		r, err := e.Step(batch, tr.lr, n)
 		require.NoError(t, err)

@@ -37,7 +37,7 @@ func TestPlannedMemoryIsWhatTheBackendCounts(t *testing.T) {
 				require.NoError(t, e.Allocate())
 				out, err := e.Train(context.Background(), tr.loop(), &seen{})
 				require.NoError(t, err)
-				_, err = e.Generate(context.Background(), tr.rows[0].IDs, -1, 10, false)
+				_, err = e.Generate(context.Background(), Text{IDs: tr.rows[0].IDs, MaxNew: 10})
 				require.NoError(t, err)
 				_, peak, err := e.Session.Stats()
 				require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestEveryBucketOfLabelsWasPlanned(t *testing.T) {
 		tr.Grain = 64 // 256 positions: sixteen buckets
 		e := tr.start(t)
 		for labels := 1; labels <= len(tr.rows[0].IDs)-1; labels += 2 {
-			batch := e.collate(sameLabels(tr.rows[:4], labels), 0)
+			batch := e.Collate(sameLabels(tr.rows[:4], labels), 0)
 			_, err := e.Step([]data.Batch{batch}, tr.lr, labels)
 			require.NoError(t, err)
 		}

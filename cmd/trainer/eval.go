@@ -15,7 +15,7 @@ import (
 func newEval(c *console) *cobra.Command {
 	cmd := &cobra.Command{Use: "eval --model_name DIR --dataset FILE [flags]", Short: "loss of a model, or of an adapter on it, on a data set", Args: noArguments,
 		Example: "  trainer eval --model_name DIR --adapter OUT --dataset FILE.jsonl"}
-	settings := addSettings(cmd, inGroups([]config.Group{config.Device}, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length",
+	settings := addSettings(cmd, inGroups([]config.Group{config.Device}, "model_name", "dataset", "dataset_format", "dataset_samples", "data_cache", "context_length",
 		"batch_size", "train_type", "precision", "memory_limit", "host_memory_limit"))
 	adapter := cmd.Flags().String("adapter", "", "PEFT folder `DIR`")
 	asJSON := addJSON(cmd)

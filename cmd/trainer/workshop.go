@@ -21,34 +21,36 @@ import (
 type workshop struct {
 	job     Job
 	model   llama.Model
-	tok     *tokenizer.Tokenizer // nil for a shape without files, and in a benchmark
-	weights *safetensors.Folder  // nil likewise
+	texts   string               // folder of the tokenizer and its chat template; empty where the job has no texts
+	tok     *tokenizer.Tokenizer // of it
+	weights *safetensors.Folder  // nil for a shape without files
 	source  training.Source      // nil likewise
 	net     *training.Network
 	engine  *training.Engine
 	backend *plugin.Backend // once it is opened
+	longest int64           // tokens of the longest row of the data; 0 before it is read
+	packed  int64           // of the longest sample, where rows hold several
 
 	unlimited bool // plan as if the device had any amount of memory
 }
 
 // openWorkshop opens the files of a job's model. Close it.
-func openWorkshop(job Job) (*workshop, error) {
+func openWorkshop(job Job) (w *workshop, err error) {
+	texts, tok := job.texts(), (*tokenizer.Tokenizer)(nil)
+	if texts != "" {
+		if tok, err = tokenizer.Load(texts); err != nil {
+			return nil, err
+		}
+	}
 	if job.Config.Shape != "" {
-		w := &workshop{job: job}
-		return w, w.takeShape()
-	}
-	if job.Command == benchCommand {
-		return openWeights(job)
-	}
-	tok, err := tokenizer.Load(job.ModelDir)
-	if err != nil {
+		w = &workshop{job: job}
+		if err := w.takeShape(); err != nil {
+			return nil, err
+		}
+	} else if w, err = openWeights(job); err != nil {
 		return nil, err
 	}
-	w, err := openWeights(job)
-	if err != nil {
-		return nil, err
-	}
-	w.tok = tok
+	w.texts, w.tok = texts, tok
 	return w, nil
 }
 
@@ -65,6 +67,14 @@ func (w *workshop) takeShape() error {
 	e, err := llama.NewExpansion(w.model.Config.NumLayers, expansionRate)
 	w.model.Config = w.model.Config.Grow(e)
 	return err
+}
+
+// texts is the folder whose tokenizer a job needs; empty where it has no texts.
+func (j *Job) texts() string {
+	if j.Command == benchCommand {
+		return j.Bench.texts(*j)
+	}
+	return j.ModelDir
 }
 
 // openWeights opens a job's model without its tokenizer. Close it.

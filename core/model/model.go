@@ -33,7 +33,9 @@ func (s Spec) Count() int64 {
 // Tokens are Batch rows of Seq tokens, flattened to T = Batch*Seq, as program inputs.
 type Tokens struct {
 	Batch, Seq int64
+	Longest    int64     // tokens of the longest text in a row, at most Seq
 	IDs        *op.Value // i32 [T]
+	Segments   *op.Value // i32 [Batch,Seq], tokens attend within one; nil = a row is one
 	Draw       op.Draw   // positions and what random numbers depend on
 }
 

@@ -120,7 +120,7 @@ func decodeLinear(n *Node, raw *bytes.Reader) (Attr, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := Linear{Compute: abi.DType(head.Compute), KeepScale: float(head.KeepScaleBits)}
+	a := Linear{Compute: abi.DType(head.Compute), KeepScale: float(head.KeepScaleBits), Fresh: head.Fresh != 0}
 	for i := range int(head.NProjections) {
 		e, err := read[abi.Projection](raw)
 		if err != nil {

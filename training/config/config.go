@@ -11,6 +11,7 @@ type Config struct {
 	Dataset        string // file, folder or name of a data set
 	DatasetFormat  string // auto, a record format or a file type
 	DatasetSamples int    // first records; 0 = all
+	DataCache      string // auto, none or a folder
 	ContextLength  int    // tokens of the longest row
 	Shuffle        bool
 	Packing        bool // several samples in a row

@@ -167,7 +167,11 @@ func (c *Config) Validate() error {
 func (s *Setting) check(c *Config) error {
 	text := s.Text(c)
 	if s.Choices != nil && text != "" && !slices.Contains(s.Choices, text) {
-		return s.refuse(text, "one of "+strings.Join(s.Choices, ", "), Nearest(text, s.Choices))
+		e := s.refuse(text, "one of "+strings.Join(s.Choices, ", "), Nearest(text, s.Choices))
+		if instead, ok := s.Absent[text]; ok {
+			e.Remedy = instead
+		}
+		return e
 	}
 	if s.Range == nil || text == "" {
 		return nil
@@ -180,7 +184,7 @@ func (s *Setting) check(c *Config) error {
 	return nil
 }
 
-func (s *Setting) refuse(found, want, near string) error {
+func (s *Setting) refuse(found, want, near string) *fault.Error {
 	e := usage(s.Name, fmt.Sprintf("%.80s", found), want)
 	if near != "" {
 		e.Remedy = "did you mean " + near + "?"

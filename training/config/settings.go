@@ -29,6 +29,7 @@ type Setting struct {
 	Unset    string            // shown as the default where Default is empty
 	Choices  []string          // all values there are; nil = open
 	Synonyms map[string]string // other spellings of values
+	Absent   map[string]string // values that others have and this program has not, and what to do instead
 	Aliases  []string          // other names of the setting
 	Range    *Range            // bounds of a number
 	Help     string
@@ -80,6 +81,8 @@ var settings = []Setting{
 		field:    func(c *Config) any { return &c.DatasetFormat }},
 	{Name: "dataset_samples", Group: ModelAndData, Value: "N", Default: "0", Range: orAll, Help: "use the first N records; 0 = all, or 512 of alpaca_sample, dummy and orca_math",
 		field: func(c *Config) any { return &c.DatasetSamples }},
+	{Name: "data_cache", Group: ModelAndData, Value: "auto|none|DIR", Default: "auto", Help: "folder for tokenised data sets, which the next run on the same data need not tokenise; auto: in the user's cache folder",
+		field: func(c *Config) any { return &c.DataCache }},
 	{Name: "context_length", Group: ModelAndData, Value: "N", Default: "512", Aliases: []string{"max_length"},
 		Range: &Range{Low: 2, High: 1 << 26, Want: "a whole number of at least 2"}, Help: "most tokens of a row; longer ones are cut",
 		field: func(c *Config) any { return &c.ContextLength }},
@@ -213,7 +216,7 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.Resume }},
 	{Name: "log_every_n_steps", Group: Output, Value: "N", Default: "1", Aliases: []string{"logging_steps"}, Range: counts, Help: "steps between lines of metrics.jsonl and of the log",
 		field: func(c *Config) any { return &c.LogEveryNSteps }},
-	{Name: "log_to", Group: Output, Default: "tqdm", Choices: []string{"tqdm", "stdout"}, Help: "tqdm: progress on standard error; stdout: a plain line a step on standard output",
+	{Name: "log_to", Group: Output, Default: "tqdm", Choices: []string{"tqdm", "stdout"}, Absent: map[string]string{"wandb": noWandb}, Help: "tqdm: progress on standard error; stdout: a plain line a step on standard output",
 		field: func(c *Config) any { return &c.LogTo }},
 	{Name: "log_telemetry", Group: Output, Default: "false", Help: "memory, power, temperature and clocks of the device in metrics.jsonl, where the build and the device have them",
 		field: func(c *Config) any { return &c.LogTelemetry }},
