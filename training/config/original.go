@@ -26,7 +26,6 @@ const (
 	noOffload = "moving things to the host is not here yet: trainer plan says what fits, and --recompute saves memory"
 	noWandb   = "logging to wandb is not here yet: metrics.jsonl in the output folder has every number"
 	oneStep   = "a profile is of one step: trainer bench --profile"
-	notYet    = "this train type is not here yet"
 )
 
 var idleSwitch = []string{"false"}
@@ -36,7 +35,7 @@ var originals = []Original{
 	{Name: "world_size", Default: "-1", Group: Device, Idle: []string{"-1", "1"}, Answer: noRanks},
 	{Name: "backend", Default: "cuda", Note: "auto, or the name of any backend found; mps and mlx mean metal"},
 	{Name: "train_type", Default: "qlora"},
-	{Name: "llama_pro_path", Group: TrainedPart, Answer: notYet},
+	{Name: "llama_pro_path"},
 	{Name: "batch_size", Default: "1"},
 	{Name: "context_length", Default: "512"},
 	{Name: "gradient_accumulation_steps", Default: "1", Note: "the loss is the mean over all labelled tokens of a step; see loss_normalization"},
@@ -79,8 +78,8 @@ var originals = []Original{
 	{Name: "name", Group: Output, Answer: noWandb},
 	{Name: "group", Group: Output, Answer: noWandb},
 	{Name: "entity", Group: Output, Answer: noWandb},
-	{Name: "n_bits", Default: "4", Group: TrainedPart, Idle: []string{"4"}, Answer: notYet},
-	{Name: "hqq_group_size", Default: "64", Group: TrainedPart, Answer: notYet},
+	{Name: "n_bits", Default: "4"},
+	{Name: "hqq_group_size", Default: "64"},
 	{Name: "profile", Default: "false", Group: Output, Switch: true, Idle: idleSwitch, Answer: oneStep},
 	{Name: "profiling_output", Default: "profiles", Group: Output, Answer: "trainer bench --profile --profiling_output says where the trace of a step goes"},
 	{Name: "with_stack", Default: "false", Group: Output, Switch: true, Idle: idleSwitch, Answer: "there are no Python stacks: trainer bench --profile tells ops by phase"},
