@@ -242,7 +242,7 @@ func (c *console) verdict(path string, r *conformance.Report) {
 			if res.Saved != "" {
 				c.result("  saved: %s", res.Saved)
 			}
-			if res.Op == fileGroup {
+			if res.Op == fileGroup || beside(res.Case) {
 				continue
 			}
 			c.result("  again: trainer backend check %s --only %q", path, strings.Replace(res.Name(), " (fast)/", "/", 1))

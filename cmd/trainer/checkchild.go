@@ -62,10 +62,11 @@ func runCheckIfChild() bool {
 	return true
 }
 
-// opening and closing are what a child does beside its cases.
+// opening and closing are what a child does beside its cases, printing what it should not.
 const (
-	opening = "opening the backend"
-	closing = "shutting the backend down"
+	opening  = "opening the backend"
+	closing  = "shutting the backend down"
+	printing = "output"
 )
 
 // run judges in this process.

@@ -32,7 +32,7 @@ func judgeGroup(job checkJob) (results []conformance.Result) {
 		if !died {
 			return results
 		}
-		job.From = max(job.From+1, job.From+len(some))
+		job.From += len(some)
 		if crashes++; crashes == mostCrashes && job.From < len(job.Group.Case) {
 			return append(results, conformance.Result{Op: job.Group.Title(), Case: job.Group.Case[job.From], Status: conformance.Fail, Demand: "process.survives",
 				Reason: fmt.Sprintf("not tried, nor what comes behind it: the program has ended %d times in this group", crashes)})
@@ -41,8 +41,11 @@ func judgeGroup(job checkJob) (results []conformance.Result) {
 	return results
 }
 
-// runChild judges what it can in one child. died: it ended before it was done; the last
-// result is of the case during which it did.
+// beside tells whether what a child does is no case of its group.
+func beside(now string) bool { return now == opening || now == closing || now == printing }
+
+// runChild judges what it can in one child. died: it ended within a case, whose
+// result is the last.
 func runChild(job checkJob) (results []conformance.Result, died bool) {
 	c, err := startCheck(job)
 	if err != nil {
@@ -55,7 +58,7 @@ func runChild(job checkJob) (results []conformance.Result, died bool) {
 		switch {
 		case err != nil:
 			demand, reason := c.explain(now, err)
-			return append(results, job.failed(now, demand, reason)), now != closing
+			return append(results, job.failed(now, demand, reason)), !beside(now)
 		case m.Begin != "":
 			now = m.Begin
 		case m.Result != nil:
@@ -65,7 +68,7 @@ func runChild(job checkJob) (results []conformance.Result, died bool) {
 		case m.End:
 			c.end()
 			if text := strings.TrimSpace(c.output.String()); text != "" {
-				results = append(results, job.failed("output", "process.silent", fmt.Sprintf("it printed %.200q", text)))
+				results = append(results, job.failed(printing, "process.silent", fmt.Sprintf("it printed %.200q", text)))
 			}
 			return results, false
 		}

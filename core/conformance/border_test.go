@@ -158,6 +158,32 @@ func TestOpLies(t *testing.T) {
 	}
 }
 
+// A device that is not deterministic has every group of an op twice; opened fast, equal runs
+// need not give equal bits, but right ones.
+func TestFastGroups(t *testing.T) {
+	t.Setenv("TRAINER_BACKEND", backendPath(t))
+	path := buildLiar(t, "faulty")
+	b := load(t, "faulty", path)
+	s := &Suite{wants: map[string]*want{}, cases: []Case{swigluCase(abi.F32, plain, plain, 3, 63)}}
+	groups := s.Groups(plugin.DeviceInfo{})
+	require.Len(t, groups, 2)
+	require.Equal(t, []string{"swiglu", "swiglu (fast)"}, []string{groups[0].Title(), groups[1].Title()})
+	require.Len(t, s.Groups(plugin.DeviceInfo{Flags: abi.FlagDeterministic}), 1)
+	for _, c := range []struct {
+		fault, exact, fast string
+	}{{"unstable", "op.repeat", ""}, {"value", "op.value", "op.value"}} {
+		t.Setenv("TRAINER_FAULT", c.fault)
+		for i, demand := range []string{c.exact, c.fast} {
+			err := s.Judge(Target{Backend: b, Path: path}, groups[i], 0, func(string) {}, func(res Result) {
+				require.Equal(t, demand, res.Demand, res.Reason)
+				require.Equal(t, demand != "", res.Status == Fail)
+				require.Equal(t, groups[i].Title(), res.Op)
+			})
+			require.NoError(t, err)
+		}
+	}
+}
+
 // Every demand is named once, every behaviour tries one, and for each there is a lie that
 // its cases find. Those of the process as a whole are found where children are started.
 func TestDemands(t *testing.T) {

@@ -197,9 +197,9 @@ func (r *rig) toTheLimit() {
 			}
 			r.free(all...)
 		}
-		b, a := r.alloc(abi.MemoryDevice, 17*mebibyte)
+		_, a := r.alloc(abi.MemoryDevice, 17*mebibyte)
 		r.among("a buffer larger than memory_limit", oom, "buffer_alloc", a.Status)
-		b, a = r.alloc(abi.MemoryDevice, 8*mebibyte)
+		b, a := r.alloc(abi.MemoryDevice, 8*mebibyte)
 		r.among("a buffer within memory_limit, after others failed", fine, "buffer_alloc", a.Status)
 		r.free(b)
 	})

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"reflect"
@@ -312,16 +311,20 @@ func at(r *rig, do func(*rig)) <-chan error {
 	return done
 }
 
-// joined waits for what another thread does.
-func (r *rig) joined(done <-chan error) {
+// outcome is what another thread found, once it is done.
+func (r *rig) outcome(done <-chan error) error {
 	select {
 	case err := <-done:
-		var b *breach
-		if errors.As(err, &b) {
-			panic(b)
-		}
+		return err
 	case <-time.After(patience):
-		panic(&breach{"process.ends", fmt.Errorf("a call in another thread did not return within %s", patience)})
+		return &breach{"process.ends", fmt.Errorf("a call in another thread did not return within %s", patience)}
+	}
+}
+
+// joined waits for another thread, and ends the behaviour with what ended that.
+func (r *rig) joined(done <-chan error) {
+	if err := r.outcome(done); err != nil {
+		panic(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"cmp"
 	"runtime"
 
 	"trainer/core/abi"
@@ -26,8 +27,13 @@ func (r *rig) together(do func(r *rig, number int)) {
 			do(r, i)
 		}))
 	}
+	// Whatever one of them found, the others still use the device.
+	var failed error
 	for _, done := range all {
-		r.joined(done)
+		failed = cmp.Or(failed, r.outcome(done))
+	}
+	if failed != nil {
+		panic(failed)
 	}
 }
 

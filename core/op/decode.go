@@ -97,7 +97,7 @@ func decodeAttr(n *Node, text []byte) (Attr, error) {
 		})
 	case abi.OpDropoutMask:
 		return attrAs(raw, func(a abi.AttrDropoutMask) Attr {
-			return DropoutMask{siteOf(a.SiteLo, a.SiteHi), float(a.PBits), a.Features}
+			return DropoutMask{siteOf(a.SiteLo, a.SiteHi), float(a.PBits), float(a.KeepScaleBits), a.Features}
 		})
 	case abi.OpAdamw:
 		return attrAs(raw, func(a abi.AttrAdamw) Attr {

@@ -11,11 +11,14 @@ func Since(n *Node) uint32 {
 			return 2
 		}
 	case Linear:
-		if a.Fresh {
+		mask := map[abi.Op]int{abi.OpLinear: 1, abi.OpLinearGradAdapter: 2}
+		i, masked := mask[n.Op]
+		if a.Fresh || masked && n.In[i] != nil && n.In[i].Type().IsFloat() { // x dropped out already
 			return 2
 		}
 	}
-	if n.Op == abi.OpScale || n.Op == abi.OpScaleGrad {
+	switch n.Op {
+	case abi.OpScale, abi.OpScaleGrad, abi.OpDropoutMask:
 		return 2
 	}
 	return 1
