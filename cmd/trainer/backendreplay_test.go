@@ -65,6 +65,7 @@ func TestReplayRefuses(t *testing.T) {
 	r := trainer(t, "backend", "replay", file, "--backend_path", dir)
 	require.Equal(t, int(fault.Files), r.code)
 	require.Contains(t, r.err, "trainer: "+file+": no recorded step: ")
+	refused(t, fault.Usage, "--record_step: found 0, expected a whole number of at least 1", "--model_name", "m", "--record", "x", "--record_step", "0")
 	refused(t, fault.Usage, "DUMP is missing: the file that trainer --record wrote", "backend", "replay")
 }
 

@@ -8,8 +8,8 @@ import (
 // BenchOptions is what a benchmark measures besides the speed of steps.
 type BenchOptions struct {
 	Ops       bool     `codec:"ops"`       // each kind of op alone, instead of steps
-	Only      []string `codec:"only"`      // of a backend: these ops
 	Tokenizer string   `codec:"tokenizer"` // folder of the tokenizer for the data set; empty = the model's
+	Only      []string `codec:"only"`      // of a backend: these ops
 	Profile   bool     `codec:"profile"`   // the nodes of a step one by one, too
 	Profiling string   `codec:"profiling"` // folder, or file that ends in .json, for the trace
 }

@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"os"
-	"trainer/core/conformance"
 
+	"trainer/core/conformance"
 	"trainer/core/plugin"
 	"trainer/training"
 	"trainer/training/config"
@@ -13,7 +13,7 @@ import (
 
 // Job is what a worker is asked to do.
 type Job struct {
-	Command      string            `codec:"command"`   // train, plan, bench, eval, generate, verify or replay
+	Command      string            `codec:"command"`   // train, plan, bench, bench_backend, eval, generate, verify or replay
 	Config       config.Config     `codec:"config"`    // resolved; recompute may still be auto
 	ModelDir     string            `codec:"model_dir"` // the folder that Config.ModelName stands for
 	Device       DeviceChoice      `codec:"device"`

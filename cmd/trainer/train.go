@@ -22,13 +22,14 @@ func newTrain(c *console, use string) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if *recordStep < 1 {
+			return &fault.Error{Kind: fault.Usage, Where: "--record_step", Found: fmt.Sprint(*recordStep), Want: "a whole number of at least 1"}
+		}
 		job, err := prepareTraining(c, settings)
 		if err != nil {
 			return err
 		}
-		if job.Record, job.RecordStep = *record, *recordStep; job.RecordStep < 1 {
-			return &fault.Error{Kind: fault.Usage, Where: "--record_step", Found: fmt.Sprint(job.RecordStep), Want: "a whole number of at least 1"}
-		}
+		job.Record, job.RecordStep = *record, *recordStep
 		return train(c, job, &trainingView{console: c, asJSON: *asJSON})
 	}
 	return cmd

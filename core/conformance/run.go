@@ -116,6 +116,10 @@ func (s *Suite) runCase(r *runner, c Case) Result {
 	if err != nil {
 		return res.failed(err)
 	}
+	if since := op.Since(w.trial.subject()); tier(c.Op) == 0 && since > r.device.Minor() {
+		res.Status, res.Reason = Unsupported, fmt.Sprintf("came with border %d.%d, and the backend speaks %d.%d", abi.ABIMajor, since, abi.ABIMajor, r.device.Minor())
+		return res
+	}
 	switch {
 	case !native && tier(c.Op) == 0:
 		return res.failed(&breach{"op.mandatory", errors.New("not claimed, but the op is mandatory")})

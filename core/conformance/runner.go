@@ -195,6 +195,9 @@ func (r *runner) planned(j *job, params ...[]byte) (after [][]byte, err error) {
 
 // claims asks, once a question, whether the device runs a node natively.
 func (r *runner) claims(n *op.Node) (bool, error) {
+	if op.Since(n) > r.device.Minor() {
+		return false, nil
+	}
 	q := program.Query(n)
 	if known, ok := r.answers[q]; ok {
 		return known, nil

@@ -97,7 +97,7 @@ func decodeAttr(n *Node, text []byte) (Attr, error) {
 		})
 	case abi.OpDropoutMask:
 		return attrAs(raw, func(a abi.AttrDropoutMask) Attr {
-			return DropoutMask{siteOf(a.SiteLo, a.SiteHi), float(a.PBits), a.Features}
+			return DropoutMask{siteOf(a.SiteLo, a.SiteHi), float(a.PBits), float(a.KeepScaleBits), a.Features}
 		})
 	case abi.OpAdamw:
 		return attrAs(raw, func(a abi.AttrAdamw) Attr {
@@ -120,7 +120,7 @@ func decodeLinear(n *Node, raw *bytes.Reader) (Attr, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := Linear{Compute: abi.DType(head.Compute), KeepScale: float(head.KeepScaleBits)}
+	a := Linear{Compute: abi.DType(head.Compute), KeepScale: float(head.KeepScaleBits), Fresh: head.Fresh != 0}
 	for i := range int(head.NProjections) {
 		e, err := read[abi.Projection](raw)
 		if err != nil {

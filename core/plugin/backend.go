@@ -15,6 +15,7 @@ type Backend struct {
 	Name  string
 	query uintptr
 	table abi.BackendTable
+	minor uint32 // of the border, as agreed
 }
 
 // What a backend may claim to have: devices, and bytes of one.
@@ -61,7 +62,7 @@ func (l *library) negotiate(name string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{Name: name, query: l.query, table: table}, nil
+	return &Backend{Name: name, query: l.query, table: table, minor: reply.ABIMinor}, nil
 }
 
 // call runs fn with at most six arguments and the error struct behind them.

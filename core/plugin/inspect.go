@@ -102,10 +102,7 @@ func (img image) judge(name string, m *Manifest) (traits []Trait) {
 	if len(img.calls) > 0 {
 		doubt("can call %s: a backend never ends the process, prints, or changes its state", few(img.calls))
 	}
-	for _, t := range img.hardening {
-		traits = append(traits, t)
-	}
-	return traits
+	return append(traits, img.hardening...)
 }
 
 // few joins at most eight names.

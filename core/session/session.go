@@ -126,6 +126,9 @@ func (s *Session) CopiesBeside() bool {
 
 // claims asks the backend, once for each kind of node, whether it runs it natively.
 func (s *Session) claims(n *op.Node) (bool, error) {
+	if s.device != nil && op.Since(n) > s.device.Minor() {
+		return false, nil
+	}
 	q := program.Query(n)
 	if known, ok := s.answers[q]; ok || s.device == nil {
 		return known || s.device == nil, nil

@@ -129,7 +129,7 @@ func compute(header string, expressions []string) ([]uint64, error) {
 }
 
 // Breaks lists what a later layout of one major moved, resized or dropped. Fields at the end of
-// a struct and new structs and constants are no breaks.
+// a struct, reserved fields that got a meaning, new structs and new constants are no breaks.
 func (l Layout) Breaks(later Layout) (breaks []string) {
 	structs := map[string]Struct{}
 	for _, s := range later.Structs {
@@ -142,7 +142,11 @@ func (l Layout) Breaks(later Layout) (breaks []string) {
 			continue
 		}
 		for i, f := range s.Fields {
-			if now.Fields[i] != f {
+			named := f
+			if strings.HasPrefix(f.Name, "reserved") { // was zero; a name gives it a meaning
+				named.Name = now.Fields[i].Name
+			}
+			if now.Fields[i] != named {
 				breaks = append(breaks, fmt.Sprintf("trainer_%s: %s of %d bytes at %d is now %s of %d at %d", s.Name, f.Name, f.Size, f.Offset,
 					now.Fields[i].Name, now.Fields[i].Size, now.Fields[i].Offset))
 			}

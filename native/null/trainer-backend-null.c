@@ -81,8 +81,8 @@ static const struct op ops[] = {
     /* Uniform f32 in [0,1) from Philox-4x32-10, counted by coordinates: equal on every
      * backend, bit for bit. philox.h has it. */
     {TRAINER_OP_RANDOM, "random", NULL, NULL},
-    /* i32 numbers of 1, 2, 4 or 8 bits out of bytes, and back; attr_bits.order says from
-     * which end of a byte. */
+    /* i32 numbers of attr_bits.bits bits out of bytes, and back. Of order 0 they begin at the
+     * high bits of a byte; order 1 is a stream of bits in which a number may lie in two. */
     {TRAINER_OP_UNPACK, "unpack", NULL, NULL},
     {TRAINER_OP_PACK, "pack", NULL, NULL},
     /* Every element of dst is its index along attr_iota.dim. */

@@ -578,26 +578,30 @@ static void run_random(const struct call *c) {
 
 /* numbers: i32 [n]; bytes: u8 [ceil(n * bits / 8)]; both without gaps. */
 static const char *check_packing(const struct call *c, const struct view *numbers, const struct view *bytes) {
-  uint32_t bits = ((const trainer_attr_bits *)c->attr)->bits;
-  if (bits != 1 && bits != 2 && bits != 4 && bits != 8) return "expected 1, 2, 4 or 8 bits";
+  const trainer_attr_bits *a = c->attr;
+  if (a->bits < 1 || a->bits > 8 || a->order > 1 || (a->order == 0 && 8 % a->bits)) return "expected 1 to 8 bits, of order 0 such as divide 8";
   if (numbers->dtype != TRAINER_I32 || bytes->dtype != TRAINER_U8 || numbers->rank != 1 || bytes->rank != 1) return "expected i32 and u8 vectors";
   if ((numbers->shape[0] > 1 && numbers->stride[0] != 1) || (bytes->shape[0] > 1 && bytes->stride[0] != 1)) return "expected no gaps";
-  return bytes->shape[0] == (numbers->shape[0] * bits + 7) / 8 ? NULL : "the sizes do not fit";
+  return bytes->shape[0] == (numbers->shape[0] * a->bits + 7) / 8 ? NULL : "the sizes do not fit";
 }
 
 static const char *check_unpack(const struct call *c) { return check_packing(c, &c->out[0], &c->in[0]); }
 static const char *check_pack(const struct call *c) { return check_packing(c, &c->in[0], &c->out[0]); }
 
-/* Where in its byte number i begins. */
+/* Where in its byte number i begins; of order 1 it may end in the next. */
 static uint32_t shift_of(const trainer_attr_bits *a, int64_t i) {
-  uint32_t from_low = (uint32_t)(i % (8 / a->bits)) * a->bits;
+  uint32_t from_low = (uint32_t)(i * a->bits % 8);
   return a->order ? from_low : 8 - a->bits - from_low;
 }
 
 static void run_unpack(const struct call *c) {
   const trainer_attr_bits *a = c->attr;
-  for (int64_t i = 0; i < c->out[0].count; i++)
-    store_int(&c->out[0], i, load_int(&c->in[0], i * a->bits / 8) >> shift_of(a, i) & ((1 << a->bits) - 1));
+  for (int64_t i = 0; i < c->out[0].count; i++) {
+    int64_t at = i * a->bits / 8;
+    uint32_t shift = shift_of(a, i), word = (uint32_t)load_int(&c->in[0], at);
+    if (shift + a->bits > 8) word |= (uint32_t)load_int(&c->in[0], at + 1) << 8;
+    store_int(&c->out[0], i, (int32_t)(word >> shift & ((1u << a->bits) - 1)));
+  }
 }
 
 static void run_pack(const struct call *c) {
@@ -605,8 +609,9 @@ static void run_pack(const struct call *c) {
   for (int64_t i = 0; i < c->out[0].count; i++) store_int(&c->out[0], i, 0);
   for (int64_t i = 0; i < c->in[0].count; i++) {
     int64_t at = i * a->bits / 8;
-    int32_t code = (int32_t)((uint32_t)load_int(&c->in[0], i) & ((1u << a->bits) - 1));
-    store_int(&c->out[0], at, load_int(&c->out[0], at) | code << shift_of(a, i));
+    uint32_t shift = shift_of(a, i), word = ((uint32_t)load_int(&c->in[0], i) & ((1u << a->bits) - 1)) << shift;
+    store_int(&c->out[0], at, load_int(&c->out[0], at) | (int32_t)(word & 255));
+    if (shift + a->bits > 8) store_int(&c->out[0], at + 1, load_int(&c->out[0], at + 1) | (int32_t)(word >> 8));
   }
 }
 

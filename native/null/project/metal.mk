@@ -1,6 +1,6 @@
 
 # device.m and its kernels, which are compiled at run time from their source.
-CFLAGS  += -DWITH_DEVICE
+override CFLAGS += -DWITH_DEVICE
 OBJECTS += build/device.o
 LDLIBS  += -framework Foundation -framework Metal
 

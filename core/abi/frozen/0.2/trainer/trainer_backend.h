@@ -86,17 +86,22 @@ typedef struct trainer_quant_format {
  *  interleaved; G = ceil(n / group) groups. Value = number of its code, joined with
  *  scale and zero of its group, in f32, every operation rounded:
  *    format  bits           layout  number of a code         value                    group
- *    NF4     4              0       of a table of 16         number * scale           even
- *    FP4     4              0       of a table of 16         number * scale           even
+ *    NF4     4              0       of its table             number * scale           even
+ *    FP4     4              0       of its table             number * scale           even
  *    AFFINE  1,2,3,4,8      1       the code, unsigned       (number - zero) * scale  8 k, divides n
  *    BIASED  2,3,4,5,6,8    1       the code, unsigned       number * scale + zero    8 k, divides in
  *    INT8    8              1       the code, signed         number * scale           in
  *  data u8 [ceil(n * bits / 8)]. Layout 0: element 2i in the high bits of byte i. Layout 1:
  *  element e in bits [e * bits, (e + 1) * bits) of the stream, bit b being bit b % 8 of byte
  *  b / 8. scale f32 [G]; zero f32 [G] in AFFINE and BIASED. Only AFFINE may be interleaved.
- *  Nested NF4, FP4: scale u8 [G] holds codes of the 256-entry signed dynamic map `code`
- *    f32 [256], scale_scale f32 [ceil(G/nested_group)], scale_zero f32 [1]; the scale is
- *    code[scale] * scale_scale[g / nested_group] + scale_zero.
+ *  NF4's table, of codes 0 to 15: -1 -0.6961928 -0.52507305 -0.39491749 -0.28444138 -0.18477343
+ *    -0.091050036 0 0.0795803 0.1609302 0.2461123 0.33791524 0.44070983 0.562617 0.72295684 1;
+ *    FP4's, of codes 0 to 7: 0 0.0052083335 0.6666667 1 0.33333334 0.5 0.16666667 0.25, and of 8
+ *    to 15 the same, negative (8 is 0).
+ *  Nested NF4, FP4: scale u8 [G] holds codes of `code` f32 [256], the signed dynamic map of 8
+ *    bits (ascending: for d = 0 .. 6 the middles of 2^d even steps from 0.1 to 1, times
+ *    10^(d - 6), with both signs; 0; 1), scale_scale f32 [ceil(G/nested_group)], scale_zero
+ *    f32 [1]; the scale is code[scale] * scale_scale[g / nested_group] + scale_zero.
  *  Nested AFFINE: scale u8 [G] and zero u8 [G], where nested_group divides G. With
  *    m = G / nested_group: scale_scale, scale_zero, zero_scale, zero_zero f32 [m]; the scale
  *    of group g is (scale[g] - scale_zero[g % m]) * scale_scale[g % m], the zero likewise.
@@ -264,8 +269,9 @@ typedef struct trainer_attr_random {
 } trainer_attr_random;
 
 typedef struct trainer_attr_bits {
-  uint32_t bits;  /* 1, 2, 4 or 8 */
-  uint32_t order; /* 0: first element in the high bits; 1: in the low bits */
+  uint32_t bits;  /* order 0: 1, 2, 4 or 8; order 1: 1 to 8 */
+  uint32_t order; /* 0: first element in the high bits of a byte; 1: a stream of bits, lowest
+                   * first, in which an element may lie in two bytes */
 } trainer_attr_bits;
 
 typedef struct trainer_attr_iota {
@@ -279,25 +285,29 @@ typedef struct trainer_attr_iota {
  * products round both inputs to it and sum in f32. "+=" outputs are states that
  * are read and added to. Any output marked ? may be absent: it is not computed. */
 
-/* weight(8) <- src [out, in]; attr_quant. Everything in f32, round = to nearest even.
+/* weight(8) <- src [out, in]; attr_quant. Everything in f32, every operation rounded; round =
+ * to nearest even.
  *  NF4, FP4: scale = the block's largest magnitude; the code whose number is nearest to
- *    x / scale, of a tie the lower number. Nested: scale_zero = mean of the scales; codes as
- *    above of x = (scale - scale_zero) / scale_scale, first put on the grid
+ *    x * (1 / scale), or to x where scale is 0; of a tie that of the lower number. FP4 has 0
+ *    twice: code 0 takes x <= 0, code 8 the rest. Nested: scale_zero = mean of the scales;
+ *    codes likewise of x = (scale - scale_zero) / scale_scale, first put on the grid
  *    floor((x + 1) * 32767.5 + 0.5) * (2 / 65535) - 1, as bitsandbytes does.
  *  AFFINE: half-quadratic quantisation (Badri & Shaji 2023), with M = 2^bits - 1 and, of each
- *    group, inv = min(M / (max - min), 2e4) (1 where max - min <= 1e-4) and zero = -min * inv,
- *    rounded where bits = 4. Then at most 20 times, with beta = 10 * 1.01^i:
- *    q = clamp(round(x * inv + zero), 0, M); r = (q - zero) / inv;
- *    w = sign(x - r) * max(|x - r| - |x - r|^(p - 1) / beta, 0) with p = 0.7;
- *    zero = mean over the group of q - (x - w) * inv; ended after the round in which the mean
- *    of |x - r| over the whole weight is not below the best before. Codes are
+ *    group, inv = min((1 / (max - min)) * M, 2e4) (1 where max - min <= 1e-4) and
+ *    zero = -min * inv, rounded where bits = 4. Then at most 20 times:
+ *    q = clamp(round(x * inv + zero), 0, M); d = x - (q - zero) / inv;
+ *    w = sign(d) * max(|d| - 0.1 * |d|^-0.3, 0); zero = mean over the group of
+ *    q - (x - w) * inv; ended after the round in which the mean of |d| over the whole weight
+ *    is not below the best before. Both means are summed in f64. Codes are
  *    clamp(round(x * inv + zero), 0, M), scale = 1 / inv. Nested: scale and zero are
  *    themselves quantised so, interleaved, 8 bits, without the rounds.
  *  BIASED: with M = 2^bits - 1: scale = max((max - min) / M, 1e-7), negative where |min| is not
  *    above |max|; edge = the one of min and max with the larger magnitude (max of a tie);
  *    q = round(edge / scale); where q != 0 scale = edge / q and zero = edge, else zero = 0;
  *    code = clamp(round((x - zero) / scale), 0, M), as MLX does.
- *  INT8: scale = the row's largest magnitude / 127; code = round(x * (127 / magnitude)). */
+ *  INT8: scale = the row's largest magnitude / 127; code = round(x * (127 / magnitude)), 0 where
+ *    127 / magnitude is not finite.
+ * Of a group that holds a NaN every value is NaN; its codes are not specified. */
 #define TRAINER_OP_QUANTISE 0x100u
 /* dst [out, in] <- weight(8); attr_quant */
 #define TRAINER_OP_DEQUANTISE 0x101u
@@ -307,17 +317,18 @@ typedef struct trainer_attr_quant {
   int64_t cols; /* in */
 } trainer_attr_quant;
 
-/* y [T, sum N_p], u? [T, sum r_p] <- x [T,K], mask? u8 [T, ceil(K/8)],
+/* y [T, sum N_p], u? [T, sum r_p] <- x [T,K], mask? u8 [T, ceil(K/8)] or drop(x) float [T,K],
  *   then for each projection p: weight(8) [N_p,K], bias? [N_p], A? [r_p,K], B? [N_p,r_p]
  * u_p = drop(x) A_p^T; y_p = x W_p^T + bias_p + scale_p * u_p B_p^T, side by side.
- * drop(x) = x * bit * keep_scale where the mask is present, else x; bit k of a row is
+ * drop(x) is given, or x * bit * keep_scale where a mask is present, else x; bit k of a row is
  * bit k%8 (lowest first) of byte k/8. u is present exactly when a projection has A, B. */
 #define TRAINER_OP_LINEAR 0x110u
 /* dx? [T,K], v? [T, sum r_p] <- dy [T, sum N_p], mask?, residual? [T,K],
  *   then for each projection: weight(8), A?, B?
  * v_p = scale_p * dy_p B_p; dx = residual + sum_p dy_p W_p + drop(sum_p v_p A_p). */
 #define TRAINER_OP_LINEAR_GRAD_INPUT 0x111u
-/* for each projection: dW? [N_p,K] +=, dbias? [N_p] +=   <- dy [T, sum N_p], x [T,K] */
+/* for each projection: dW? [N_p,K] +=, dbias? [N_p] +=   <- dy [T, sum N_p], x [T,K]
+ * With fresh = 1 both are set instead of added to: what they held is not read. */
 #define TRAINER_OP_LINEAR_GRAD_WEIGHT 0x112u
 /* for each projection: dA [r_p,K] +=, dB [N_p,r_p] +=    <- dy, x, mask?, u, v
  * dA_p += v_p^T drop(x); dB_p += scale_p * dy_p^T u_p. Projections without an
@@ -329,7 +340,7 @@ typedef struct trainer_attr_linear {
   uint32_t n_projections;
   uint32_t compute;
   uint32_t keep_scale_bits; /* 1 / (1 - p); used only with a mask */
-  uint32_t reserved;
+  uint32_t fresh;           /* LINEAR_GRAD_WEIGHT only, else 0 */
 } trainer_attr_linear;
 
 typedef struct trainer_projection {
@@ -399,14 +410,15 @@ typedef struct trainer_attr_linear_cross_entropy {
   trainer_quant_format format;
 } trainer_attr_linear_cross_entropy;
 
-/* mask u8 [T, ceil(K/8)] <- samples i32 [T], positions i32 [T], seed i32 [2], step i32 [1]
- * bit k = RANDOM(site)[t,k] >= p; unused bits 0. */
+/* mask u8 [T, ceil(K/8)], y? [T,K] <- samples i32 [T], positions i32 [T], seed i32 [2], step i32 [1], x? [T,K]
+ * bit k = RANDOM(site)[t,k] >= p; unused bits 0. y = x * bit * keep_scale, present exactly when
+ * x is. */
 #define TRAINER_OP_DROPOUT_MASK 0x170u
 typedef struct trainer_attr_dropout_mask {
   uint32_t site_lo;
   uint32_t site_hi;
   uint32_t p_bits;
-  uint32_t reserved;
+  uint32_t keep_scale_bits; /* usually 1 / (1 - p); used only with x */
   int64_t features; /* K */
 } trainer_attr_dropout_mask;
 
@@ -443,6 +455,12 @@ typedef struct trainer_attr_guard {
   uint32_t max_norm_bits;
   uint32_t interval;
 } trainer_attr_guard;
+
+/* y [T,N] <- x [T,N], g f32 [N]; y = x * g, column by column; y may be x */
+#define TRAINER_OP_SCALE 0x1B0u
+/* dx? [T,N], dg? f32 [N] <- dy [T,N], x? [T,N], g f32 [N]
+ * dx = dy * g; dg = sum_t dy * x. x is present where dg is; dx may be dy. */
+#define TRAINER_OP_SCALE_GRAD 0x1B1u
 
 /* ---- calls -------------------------------------------------------------- */
 
@@ -530,7 +548,8 @@ typedef struct trainer_op_answer {
 } trainer_op_answer;
 
 #define TRAINER_MEMORY_DEVICE 0u
-#define TRAINER_MEMORY_STAGING 1u /* host-visible: host_pointer is set; usable as a slot */
+#define TRAINER_MEMORY_STAGING 1u /* memory of the host: host_pointer is set; usable as a slot. It counts
+                                   * against memory_limit and in device_stats on UNIFIED devices only */
 
 typedef struct trainer_buffer_desc {
   uint32_t struct_size;
