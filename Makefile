@@ -12,7 +12,7 @@ CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEAS
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz soak interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ sanitize: build ## conformance of the CPU backend under the address and undefine
 
 interop: build ## PEFT and Transformers read what we write (needs Python with both)
 	PYTHON=$(or $(PYTHON),python3) $(GO) test -count=1 -run Interop -v ./cmd/trainer
+
+soak: build ## kill a run 200 times, or KILLS, and see that it always comes back and ends the same
+	TRAINER_KILLS=$(or $(KILLS),200) $(GO) test -count=1 -timeout 0 -run TestKilledRunsComeBack -v ./cmd/trainer
 
 install: build ## copy the program, backends and header to PREFIX
 	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/include

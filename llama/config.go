@@ -33,6 +33,7 @@ type Config struct {
 	QKNorm            bool   // queries and keys are normalised by head
 	Fused             bool   // q, k and v are one matrix, gate and up another
 	TieWordEmbeddings bool   // the head is the embedding
+	NewBlocks         []int  // layers that an expansion added, ascending, where the config says so
 	TorchDType        string // of the checkpoint, as "bfloat16"; "" where it does not say
 	BOS, PAD          int    // token ids, -1 for none
 	EOS               []int
@@ -87,6 +88,7 @@ func ParseConfig(file string, text []byte) (Config, error) {
 		c.readBiases(f, m)
 		c.readWindows(f, m)
 		c.readTokens(f)
+		c.readExpansion(f)
 		refuseUnsupported(f)
 		c.TorchDType = readDType(f)
 		c.TieWordEmbeddings = f.Bool("tie_word_embeddings", false)
@@ -131,21 +133,26 @@ func (c *Config) readSizes(f *jsonstrict.Fields, absent sizes) {
 // readTokens reads the ids of special tokens; eos_token_id may be a list.
 func (c *Config) readTokens(f *jsonstrict.Fields) {
 	id := func(name string) int { return int(f.Int(name, -1, -1, int64(c.VocabSize)-1)) }
-	c.BOS, c.PAD = id("bos_token_id"), id("pad_token_id")
+	c.BOS, c.PAD, c.EOS = id("bos_token_id"), id("pad_token_id"), c.readEOS(f)
+}
+
+// readEOS reads the ids that end a text.
+func (c Config) readEOS(f *jsonstrict.Fields) (ids []int) {
 	v, _ := f.Get("eos_token_id")
 	if v.Kind() != jsonstrict.Array {
-		if eos := id("eos_token_id"); eos >= 0 {
-			c.EOS = []int{eos}
+		if eos := f.Int("eos_token_id", -1, -1, int64(c.VocabSize)-1); eos >= 0 {
+			ids = append(ids, int(eos))
 		}
-		return
+		return ids
 	}
 	for _, m := range v.Members() {
 		eos, ok := m.Value.AsInt()
 		if !ok || eos < 0 || eos >= int64(c.VocabSize) {
 			f.Refuse("eos_token_id", m.Value.Found(), fmt.Sprintf("token ids from 0 to %d", c.VocabSize-1), "correct the file")
 		}
-		c.EOS = append(c.EOS, int(eos))
+		ids = append(ids, int(eos))
 	}
+	return ids
 }
 
 // refuseUnsupported refuses what would change the computation without being computed.

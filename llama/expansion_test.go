@@ -74,3 +74,37 @@ func TestExpandedConfigKeepsWindows(t *testing.T) {
 	}
 	require.Nil(t, Config{}.Expand(Expansion{4, 6}))
 }
+
+// New blocks are those of the config, else those of the folder's name; the config written for
+// what was trained names them.
+func TestNewBlocksOfAnExpandedModel(t *testing.T) {
+	const sizes = `{"model_type":"llama","architectures":["LlamaForCausalLM"],"hidden_size":8,"intermediate_size":8,"num_hidden_layers":35,"num_attention_heads":2,"vocab_size":9`
+	parse := func(more string) Config {
+		c, err := ParseConfig("config.json", []byte(sizes+more+"}"))
+		require.NoError(t, err)
+		return c
+	}
+	c := parse(`,"llama_pro":{"new_blocks":[1,34]}`)
+	require.NoError(t, c.FindNewBlocks("any"))
+	require.Equal(t, []int{1, 34}, c.NewBlocks)
+
+	c = parse("")
+	require.NoError(t, c.FindNewBlocks("models/Llama-2-7b-hf_blk_exp-32-35/"))
+	require.Equal(t, []int{10, 21, 32}, c.NewBlocks)
+	written, err := ParseConfig("config.json", c.JSON("float32"))
+	require.NoError(t, err)
+	require.Equal(t, c.NewBlocks, written.NewBlocks)
+
+	for dir, want := range map[string]string{
+		"models/Llama-2-7b-hf": "found no llama_pro.new_blocks in config.json, expected an expanded model, or a folder whose name ends in blk_exp-OLD-NEW; make an expanded model with trainer expand",
+		"x_blk_exp-32-36":      "found a name that says 36 layers of which 32 are old, expected one that says the 35 layers of config.json",
+		"x_blk_exp-10-35":      "found a name that says 35 layers of which 10 are old",
+	} {
+		c = parse("")
+		require.ErrorContains(t, c.FindNewBlocks(dir), want)
+	}
+	for _, blocks := range []string{"[35]", "[-1]", "[3,3]", "[1.5]"} {
+		_, err := ParseConfig("config.json", []byte(sizes+`,"llama_pro":{"new_blocks":`+blocks+"}}"))
+		require.ErrorContains(t, err, "llama_pro.new_blocks")
+	}
+}

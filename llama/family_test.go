@@ -76,7 +76,7 @@ func TestFamilyVariantsThatAreRefused(t *testing.T) {
 		ofFamily("phi3", `"embd_pdrop":0.1`):                                             "field embd_pdrop: found 0.1, expected 0",
 		ofFamily("phi3", `"partial_rotary_factor":0.45`):                                 "found 0.45, which rotates 7 of 16 features, expected an even number of them",
 		ofFamily("phi3", `"partial_rotary_factor":0`):                                    "which rotates 0 of 16 features",
-		ofFamily("phi3", `"rope_scaling":{"type":"longrope"}`):                           `field rope_scaling.rope_type: found "longrope", expected default, linear or llama3; this rotary embedding is not supported`,
+		ofFamily("phi3", `"rope_scaling":{"type":"longrope"}`):                           "field rope_scaling.short_factor: found nothing, expected a value",
 		ofFamily("qwen2", heads+`,"partial_rotary_factor":0.5`):                          "field partial_rotary_factor: found 0.5, expected 1",
 		ofFamily("qwen2", heads+`,"layer_types":["full_attention"]`):                     "field layer_types: found 1 entries, expected one for each of 2 layers",
 		ofFamily("qwen2", heads+`,"layer_types":["full_attention","linear"]`):            `found "linear", expected full_attention or sliding_attention`,
@@ -105,7 +105,7 @@ func TestTargetsAreTheProjectionsAFamilyHas(t *testing.T) {
 }
 
 func TestPartOfAHeadIsRotated(t *testing.T) {
-	got, _ := Config{HeadDim: 16, RotaryDim: 8, RopeTheta: 10000}.InvFreq()
+	got, _ := Config{HeadDim: 16, RotaryDim: 8, RopeTheta: 10000}.InvFreq(1)
 	require.Len(t, got, 4)
 	require.InDelta(t, math.Pow(10000, -0.75), got[3], 1e-9)
 }

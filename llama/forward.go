@@ -3,6 +3,7 @@ package llama
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"trainer/core/model"
@@ -19,9 +20,20 @@ var _ model.Model = Model{}
 func (m Model) Specs() []model.Spec {
 	var specs []model.Spec
 	for _, t := range m.Config.Tensors() {
-		specs = append(specs, model.Spec{Name: t.Name, Part: partOf(t), Shape: t.Shape})
+		specs = append(specs, model.Spec{Name: t.Name, Part: partOf(t), Shape: t.Shape, Block: blockOf(t.Name)})
 	}
 	return specs
+}
+
+// blockOf is the layer that a parameter is part of; -1 outside all.
+func blockOf(parameter string) int {
+	rest, inside := strings.CutPrefix(parameter, "model.layers.")
+	number, _, _ := strings.Cut(rest, ".")
+	block, err := strconv.Atoi(number)
+	if !inside || err != nil {
+		return -1
+	}
+	return block
 }
 
 func partOf(t TensorSpec) model.Part {
@@ -64,7 +76,7 @@ func (m Model) Vocab() int64 { return int64(m.Config.VocabSize) }
 // to the next norm, which reads both.
 func (m Model) Forward(b *op.Builder, t model.Tokens, w model.Weights) *op.Value {
 	s := stream{h: b.Value("h.0", op.Residual, t.IDs.Shape[0], m.Hidden())}
-	b.Gather(s.h, w.Table(embedding), t.IDs)
+	w.Embed(b, s.h, t.IDs, embedding)
 	for i := range m.Layers() {
 		b.Block = i
 		s = m.layer(b, t, w, i, s)
@@ -134,6 +146,7 @@ func (l layer) attention(y *op.Value) *op.Value {
 	} else {
 		x = l.heads(y)
 	}
+	x.Segments = l.t.Segments
 	a := op.Attention{Scale: 1 / math.Sqrt(float64(l.HeadDim)), Causal: true, Window: l.window(l.index)}
 	return l.linear(l.b.Attention(a, x).Reshape(y.Shape[0], int64(l.NumHeads*l.HeadDim)), l.out())
 }
@@ -163,9 +176,24 @@ func (l layer) normedHeads(y *op.Value) op.Attend {
 // rotated views x as so many heads, rotates the first of them by their positions, and makes
 // them [B,S,heads,D].
 func (l layer) rotated(x *op.Value, heads, rotated int64) *op.Value {
-	frequencies, scale := l.InvFreq()
+	table, scale := l.frequencies()
 	a := op.RoPE{Heads: rotated, RotaryDim: int64(l.RotaryDim), Scale: scale}
-	table := l.w.Constant("inv_freq", frequencies)
 	d := int64(l.HeadDim)
 	return l.b.RoPE(a, x.Reshape(l.t.IDs.Shape[0], heads, d), l.t.Draw.Positions, table).Reshape(l.t.Batch, l.t.Seq, heads, d)
+}
+
+// frequencies is the table of the rotary embedding and the factor on its sines and cosines.
+// Every program declares all tables that there are, since they are placed once.
+func (l layer) frequencies() (table *op.Value, scale float64) {
+	short, scale := l.InvFreq(1)
+	table = l.w.Constant("inv_freq", short)
+	if l.RopeScaling.Type != "longrope" {
+		return table, scale
+	}
+	long, _ := l.InvFreq(math.MaxInt64)
+	longTable := l.w.Constant("inv_freq.long", long)
+	if l.t.Longest > int64(l.RopeScaling.OriginalMaxPositions) {
+		table = longTable
+	}
+	return table, scale
 }

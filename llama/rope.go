@@ -1,18 +1,24 @@
 package llama
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"reflect"
 
 	"trainer/files/jsonstrict"
 )
 
 // RopeScaling stretches the rotary embedding to longer contexts.
 type RopeScaling struct {
-	Type                          string  // default, linear or llama3
-	Factor                        float64 // linear, llama3
-	LowFreqFactor, HighFreqFactor float64 // llama3
-	OriginalMaxPositions          int     // llama3
+	Type                          string    // default, linear, llama3, yarn or longrope
+	Factor                        float64   // linear, llama3, yarn
+	LowFreqFactor, HighFreqFactor float64   // llama3
+	OriginalMaxPositions          int       // llama3, yarn, longrope
+	Attention                     float64   // yarn, longrope: factor on sines and cosines
+	BetaFast, BetaSlow            float64   // yarn: turns above which a wave is left, below which it is stretched
+	Fractional                    bool      // yarn: the bounds are not rounded to whole frequencies
+	Short, Long                   []float64 // longrope [RotaryDim/2]: what frequencies are divided by, up to OriginalMaxPositions and above
 }
 
 // readRope reads rope_theta, partial_rotary_factor and rope_scaling, which newer versions
@@ -27,10 +33,11 @@ func (c *Config) readRope(f *jsonstrict.Fields, m family) {
 		if form != nil {
 			c.RopeTheta = form.Float("rope_theta", theta, lowTheta, highTheta)
 			rotary = form.Float("partial_rotary_factor", part, 0, 1)
-			c.RopeScaling = readScaling(form)
+			c.RotaryDim = int(float64(c.HeadDim) * rotary)
+			c.RopeScaling = c.readScaling(f, form)
 		}
 	}
-	if old != nil && parameters != nil && readScaling(old) != c.RopeScaling {
+	if old != nil && parameters != nil && !reflect.DeepEqual(c.readScaling(f, old), c.RopeScaling) {
 		f.Refuse("rope_scaling", "something else than in rope_parameters", "one of the two, or the same in both", "correct the file")
 	}
 	c.RotaryDim = int(float64(c.HeadDim) * rotary)
@@ -45,80 +52,99 @@ func (c *Config) readRope(f *jsonstrict.Fields, m family) {
 // unsupportedRope is the remedy for rotary embeddings that are not computed.
 const unsupportedRope = "this rotary embedding is not supported"
 
-func readScaling(f *jsonstrict.Fields) RopeScaling {
+// The bounds of factors.
+const lowFactor, highFactor = 1e-3, 1e6
+
+// readScaling reads one form of the scaling; whole is the config around it.
+func (c *Config) readScaling(whole, f *jsonstrict.Fields) RopeScaling {
 	s := RopeScaling{Type: f.String("rope_type", f.String("type", "default"))}
-	const low, high = 1e-3, 1e6
+	if c.ModelType == "phi3" && (s.Type == "su" || s.Type == "yarn") { // older names of it
+		s.Type = "longrope"
+	}
 	switch s.Type {
 	case "default":
 	case "linear":
 		f.Require("factor")
-		s.Factor = f.Float("factor", 1, low, high)
+		s.Factor = f.Float("factor", 1, lowFactor, highFactor)
 	case "llama3":
-		f.Require("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
-		s.Factor = f.Float("factor", 1, low, high)
-		s.LowFreqFactor = f.Float("low_freq_factor", 1, low, high)
-		s.HighFreqFactor = f.Float("high_freq_factor", 4, low, high)
-		s.OriginalMaxPositions = int(f.Int("original_max_position_embeddings", 1, 1, maxPositions))
-		if s.HighFreqFactor <= s.LowFreqFactor {
-			f.Refuse("high_freq_factor", fmt.Sprint(s.HighFreqFactor), fmt.Sprintf("more than low_freq_factor, %g", s.LowFreqFactor), "correct the file")
-		}
+		s.readLlama3(f)
+	case "yarn":
+		s.OriginalMaxPositions = c.originalPositions(whole, f)
+		s.readYarn(f, c.MaxPositions)
+	case "longrope":
+		s.OriginalMaxPositions = c.originalPositions(whole, f)
+		s.readLongrope(f, c.MaxPositions, c.RotaryDim/2)
 	default:
-		f.Refuse("rope_type", fmt.Sprintf("%.40q", s.Type), "default, linear or llama3", unsupportedRope)
+		f.Refuse("rope_type", fmt.Sprintf("%.40q", s.Type), "default, linear, llama3, yarn or longrope", unsupportedRope)
 	}
 	return s
 }
 
-// InvFreq is the table of inverse frequencies [RotaryDim/2] of the rotary embedding and the
-// factor on its sines and cosines, in float32 steps as Transformers computes them. (Su et
-// al. 2021; the llama3 form: Llama 3.1)
-func (c Config) InvFreq() (frequencies []float32, scale float64) {
-	frequencies = make([]float32, c.RotaryDim/2)
-	for i := range frequencies {
-		exponent := float32(2*i) / float32(c.RotaryDim)
-		frequency := 1 / float32(math.Pow(c.RopeTheta, float64(exponent)))
-		frequencies[i] = c.RopeScaling.apply(frequency)
+func (s *RopeScaling) readLlama3(f *jsonstrict.Fields) {
+	f.Require("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+	s.Factor = f.Float("factor", 1, lowFactor, highFactor)
+	s.LowFreqFactor = f.Float("low_freq_factor", 1, lowFactor, highFactor)
+	s.HighFreqFactor = f.Float("high_freq_factor", 4, lowFactor, highFactor)
+	s.OriginalMaxPositions = int(f.Int("original_max_position_embeddings", 1, 1, maxPositions))
+	if s.HighFreqFactor <= s.LowFreqFactor {
+		f.Refuse("high_freq_factor", fmt.Sprint(s.HighFreqFactor), fmt.Sprintf("more than low_freq_factor, %g", s.LowFreqFactor), "correct the file")
 	}
-	return frequencies, 1
 }
 
-// apply scales one inverse frequency.
-func (s RopeScaling) apply(f float32) float32 {
-	switch s.Type {
-	case "linear":
-		return f / float32(s.Factor)
-	case "llama3":
-		return s.llama3(f)
+// originalPositions is the context before it was stretched: beside the scaling, in it, or
+// where neither says, the model's own.
+func (c *Config) originalPositions(whole, f *jsonstrict.Fields) int {
+	const name = "original_max_position_embeddings"
+	absent := f.Int(name, int64(c.MaxPositions), 1, maxPositions)
+	if c.ModelType == "phi3" {
+		absent = 4096
 	}
-	return f
+	return int(whole.Int(name, absent, 1, maxPositions))
 }
 
-// llama3 divides long wavelengths by the factor, leaves short ones, and goes over smoothly
-// between.
-func (s RopeScaling) llama3(f float32) float32 {
-	original := float64(s.OriginalMaxPositions)
-	wavelength := float32(2*math.Pi) * (1 / f) // PyTorch divides a number by a tensor this way
-	switch {
-	case wavelength > float32(original/s.LowFreqFactor):
-		return f / float32(s.Factor)
-	case wavelength < float32(original/s.HighFreqFactor):
-		return f
+// readYarn reads the form of Peng et al. 2023.
+func (s *RopeScaling) readYarn(f *jsonstrict.Fields, positions int) {
+	s.Factor = f.Float("factor", float64(positions)/float64(s.OriginalMaxPositions), lowFactor, highFactor)
+	// Transformers takes 0 for not given.
+	given := func(name string, absent float64) float64 { return cmp.Or(f.Float(name, absent, 0, highFactor), absent) }
+	s.BetaFast, s.BetaSlow = given("beta_fast", 32), given("beta_slow", 1)
+	s.Fractional = !f.Bool("truncate", true)
+	scale := func(m float64) float64 {
+		if s.Factor <= 1 {
+			return 1
+		}
+		return 0.1*m*math.Log(s.Factor) + 1
 	}
-	smooth := (float32(original)*(1/wavelength) - float32(s.LowFreqFactor)) / float32(s.HighFreqFactor-s.LowFreqFactor)
-	return float32((1-smooth)*f)/float32(s.Factor) + float32(smooth*f)
+	attention, m, all := scale(1), given("mscale", 0), given("mscale_all_dim", 0)
+	if m != 0 && all != 0 {
+		attention = scale(m) / scale(all)
+	}
+	s.Attention = f.Float("attention_factor", attention, 0, highFactor)
 }
 
-// Factors are what the llama3 form divides each inverse frequency by, [RotaryDim/2]; nil for
-// the other forms.
-func (s RopeScaling) Factors(c Config) []float32 {
-	if s.Type != "llama3" {
-		return nil
+// readLongrope reads the form of Ding et al. 2024.
+func (s *RopeScaling) readLongrope(f *jsonstrict.Fields, positions, n int) {
+	f.Require("short_factor", "long_factor")
+	s.Short, s.Long = readFactors(f, "short_factor", n), readFactors(f, "long_factor", n)
+	factor, attention := f.Float("factor", float64(positions)/float64(s.OriginalMaxPositions), lowFactor, highFactor), 1.0
+	if factor > 1 && s.OriginalMaxPositions > 1 {
+		attention = math.Sqrt(1 + math.Log(factor)/math.Log(float64(s.OriginalMaxPositions)))
 	}
-	plain := c
-	plain.RopeScaling = RopeScaling{Type: "default"}
-	unscaled, _ := plain.InvFreq()
-	scaled, _ := c.InvFreq()
-	for i := range unscaled {
-		unscaled[i] /= scaled[i]
+	s.Attention = f.Float("attention_factor", attention, 0, highFactor)
+}
+
+// readFactors reads a list of n factors.
+func readFactors(f *jsonstrict.Fields, name string, n int) (factors []float64) {
+	v, _ := f.Get(name)
+	for _, m := range v.Members() {
+		x, ok := m.Value.AsFloat()
+		if !ok || !(x >= lowFactor && x <= highFactor) {
+			f.Refuse(name, m.Value.Found(), fmt.Sprintf("numbers from %g to %g", lowFactor, highFactor), "correct the file")
+		}
+		factors = append(factors, x)
 	}
-	return unscaled
+	if v.Kind() != jsonstrict.Array || len(factors) != n {
+		f.Refuse(name, fmt.Sprintf("%d numbers", len(factors)), fmt.Sprintf("a list of %d, half of the features that are rotated", n), "correct the file")
+	}
+	return factors
 }

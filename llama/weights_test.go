@@ -151,7 +151,7 @@ func TestInverseFrequencies(t *testing.T) {
 		"llama3": {Config{RotaryDim: 16, RopeTheta: 500000, RopeScaling: llama3},
 			[]uint32{0x3f800000, 0x3cc693b0, 0x3b9a08c8, 0x3a6ef74f, 0x39395d21, 0x380fc8f8, 0x36df10c4, 0x35ad07a7}},
 	} {
-		got, scale := c.config.InvFreq()
+		got, scale := c.config.InvFreq(1)
 		require.Equal(t, 1.0, scale)
 		require.Len(t, got, len(c.want), name)
 		for i := range got {
@@ -162,15 +162,15 @@ func TestInverseFrequencies(t *testing.T) {
 
 func TestSmoothInverseFrequencies(t *testing.T) {
 	c := Config{RotaryDim: 128, RopeTheta: 500000, RopeScaling: RopeScaling{Type: "llama3", Factor: 8, LowFreqFactor: 1, HighFreqFactor: 4, OriginalMaxPositions: 8192}}
-	got, _ := c.InvFreq()
+	got, _ := c.InvFreq(1)
 	want := []uint32{0x3b9e9402, 0x3b812e35, 0x3b527720, 0x3b0dfd06, 0x3ab3d11d, 0x3a60979e, 0x3a0995d2, 0x39a3f108, 0x393b2dd2, 0x38c86886}
 	for i, bits := range want {
 		require.Equal(t, bits, math.Float32bits(got[26+i]), "%d", 26+i)
 	}
 	c.RopeScaling = RopeScaling{Type: "linear", Factor: 4}
-	linear, _ := c.InvFreq()
+	linear, _ := c.InvFreq(1)
 	c.RopeScaling = RopeScaling{Type: "default"}
-	plain, _ := c.InvFreq()
+	plain, _ := c.InvFreq(1)
 	for i := range plain {
 		require.Equal(t, plain[i]/4, linear[i])
 	}

@@ -29,14 +29,8 @@ var storedTypes = func() map[string]abi.DType {
 	return types
 }()
 
-// adapterPart takes a trained parameter's name apart; ok is false where it is none of an
-// adapter.
-func adapterPart(name string) (module, part string, ok bool) {
-	return peft.ParseKey("base_model.model." + name)
-}
-
 // LoadAdapter fills the adapters from a PEFT folder that has exactly this network's
-// modules, ranks and scale. Errors are *fault.Error.
+// modules, ranks and scales. Errors are *fault.Error.
 func (e *Engine) LoadAdapter(dir string) error {
 	a, err := peft.ReadAdapter(dir)
 	if err != nil {
@@ -47,11 +41,7 @@ func (e *Engine) LoadAdapter(dir string) error {
 		return err
 	}
 	for _, t := range e.Net.Trained {
-		module, part, _ := adapterPart(t.Name)
-		info := a.Modules[module].A
-		if part == peft.PartB {
-			info = a.Modules[module].B
-		}
+		info, _ := a.File.Tensor(peft.KeyPrefix + t.Name)
 		values, err := a.File.ReadFloat32(info)
 		if err != nil {
 			return err
@@ -71,42 +61,99 @@ func (n *Network) checkAdapter(dir string, a *peft.Adapter) error {
 	refuse := func(field, found, want, remedy string) error {
 		return &fault.Error{Kind: fault.Files, Where: filepath.Join(dir, peft.ConfigName), Field: field, Found: found, Want: want, Remedy: remedy}
 	}
-	if a.Config.UseDoRA || a.Config.UseRSLoRA || len(a.Config.RankPattern)+len(a.Config.AlphaPattern) > 0 {
-		return refuse("", "an adapter with DoRA, rsLoRA or patterns of ranks", "plain LoRA", "name a plain LoRA adapter")
+	mine := n.adapterConfig()
+	if a.Config.UseDoRA != mine.UseDoRA {
+		return refuse("use_dora", fmt.Sprint(a.Config.UseDoRA), fmt.Sprint(mine.UseDoRA), "choose a --train_type of its kind: with dora in its name for DoRA, else with lora")
 	}
-	if scale := a.Config.Alpha / float64(a.Config.R); scale != n.LoRA.Scale() || int64(a.Config.R) != n.LoRA.Rank {
-		return refuse("r, lora_alpha", fmt.Sprintf("%d, %g", a.Config.R, a.Config.Alpha), fmt.Sprintf("%d, %g", n.LoRA.Rank, n.LoRA.Alpha),
-			fmt.Sprintf("set --lora_rank %d --lora_alpha %g", a.Config.R, a.Config.Alpha))
-	}
-	want := map[string]*op.Adapter{}
-	for name, adapter := range n.adapters {
-		want[moduleOf(name)] = adapter
-	}
-	for _, name := range slices.Sorted(maps.Keys(a.Modules)) {
-		adapter, m := want[name], a.Modules[name]
-		switch {
-		case adapter == nil:
-			return refuse("target_modules", "an adapter of "+name, "one of "+strings.Join(n.LoRA.Targets, ", "), "set --lora_target_modules to the adapter's")
-		case !slices.Equal(m.A.Shape, adapter.A.Shape) || !slices.Equal(m.B.Shape, adapter.B.Shape):
-			return &fault.Error{Kind: fault.Files, Where: a.File.Path(), Field: "module " + name, Found: fmt.Sprintf("shapes %v and %v", m.A.Shape, m.B.Shape),
-				Want: fmt.Sprintf("%v and %v", adapter.A.Shape, adapter.B.Shape), Remedy: "name an adapter of this model"}
+	for _, module := range slices.Sorted(maps.Keys(a.Modules)) {
+		rank, scale := n.LoRA.of(module)
+		theirs, err := a.Config.Scale(module)
+		if err != nil {
+			return err
 		}
-		delete(want, name)
+		if a.Modules[module].A.Shape[0] != rank || theirs != scale {
+			return refuse("r, lora_alpha", shapeText(a.Config), shapeText(mine), "set "+adapterFlags(a.Config))
+		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(want)) {
-		return refuse("target_modules", "no adapter of "+name, "one of every target", "set --lora_target_modules to the adapter's")
+	return n.checkTensors(refuse, a)
+}
+
+// checkTensors compares what an adapter's file holds with what is trained.
+func (n *Network) checkTensors(refuse func(field, found, want, remedy string) error, a *peft.Adapter) error {
+	const remedy = "set --lora_target_modules to the adapter's"
+	want := map[string]*op.Value{}
+	for _, t := range n.Trained {
+		want[peft.KeyPrefix+t.Name] = t.Value
+	}
+	for _, key := range a.File.Names() {
+		info, _ := a.File.Tensor(key)
+		module, _, _ := peft.ParseKey(key)
+		switch v := want[key]; {
+		case v == nil:
+			return refuse("target_modules", "an adapter of "+module, "one of "+strings.Join(n.LoRA.Targets, ", "), remedy)
+		case !slices.Equal(info.Shape, v.Shape):
+			return &fault.Error{Kind: fault.Files, Where: a.File.Path(), Field: fmt.Sprintf("tensor %.160q", key), Found: fmt.Sprintf("shape %v", info.Shape),
+				Want: fmt.Sprint(v.Shape), Remedy: "name an adapter of this model"}
+		}
+		delete(want, key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(want)) {
+		module, _, _ := peft.ParseKey(key)
+		return refuse("target_modules", "no adapter of "+module, "one of every target", remedy)
 	}
 	return nil
+}
+
+// shapeText is ranks and alphas for a sentence.
+func shapeText(c peft.Config) string {
+	return strings.NewReplacer("--lora_rank ", "", " --lora_alpha", ",", " --", ", ").Replace(adapterFlags(c))
+}
+
+// adapterFlags are the settings by which a run has an adapter's ranks and scales.
+func adapterFlags(c peft.Config) string {
+	flags := fmt.Sprintf("--lora_rank %d --lora_alpha %g", c.R, c.Alpha)
+	if c.UseRSLoRA {
+		flags += " --use_rslora"
+	}
+	if len(c.RankPattern) > 0 {
+		flags += " --rank_pattern " + patternText(c.RankPattern)
+	}
+	if len(c.AlphaPattern) > 0 {
+		flags += " --alpha_pattern " + patternText(c.AlphaPattern)
+	}
+	return flags
+}
+
+// patternText is a pattern as a person types it.
+func patternText[T any](values map[string]T) string {
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		pairs = append(pairs, fmt.Sprintf("%s=%v", name, values[name]))
+	}
+	return strings.Join(pairs, ",")
+}
+
+// adapterConfig is what PEFT's files say of the adapters.
+func (n *Network) adapterConfig() peft.Config {
+	c := n.LoRA.config()
+	for _, t := range n.Trained {
+		_, part, _ := peft.ParseKey(peft.KeyPrefix + t.Name)
+		c.UseDoRA = c.UseDoRA || part == peft.PartMagnitude
+	}
+	return c
 }
 
 // SaveAdapter writes the adapters as a PEFT folder, durably; base is what its config names
 // as the model. The folder exists.
 func (e *Engine) SaveAdapter(dir, base string) error {
-	c := peft.Config{R: int(e.Net.LoRA.Rank), Alpha: e.Net.LoRA.Alpha, Dropout: e.Net.LoRA.Dropout,
-		TargetModules: e.Net.LoRA.Targets, BaseModel: base}
+	c := e.Net.adapterConfig()
+	c.BaseModel = base
 	var tensors []peft.Tensor
 	for _, t := range e.Net.Trained {
-		module, part, _ := adapterPart(t.Name)
+		module, part, ok := peft.ParseKey(peft.KeyPrefix + t.Name)
+		if !ok {
+			return fmt.Errorf("PEFT has no name for %s", t.Name)
+		}
 		tensors = append(tensors, peft.Tensor{Module: module, Part: part, DType: storedNames[t.Value.DType], Shape: t.Value.Shape,
 			Data: func() (io.Reader, error) {
 				raw, err := e.Session.Read(t.Value)
@@ -119,26 +166,46 @@ func (e *Engine) SaveAdapter(dir, base string) error {
 // shardBytes is the most a file of a saved model holds, as Transformers splits them.
 const shardBytes = 5_000_000_000
 
-// SaveModel writes every parameter of a fully trained model into the folder, durably, in
-// the dtype it was trained in.
+// SaveModel writes the whole model into the folder, durably: what was trained in the dtype it
+// was trained in, the rest as its source has it, which is not quantised.
 func (e *Engine) SaveModel(dir string) error {
-	var specs []safetensors.Spec
+	trained := map[string]*op.Value{}
 	for _, t := range e.Net.Trained {
-		specs = append(specs, safetensors.Spec{Name: t.Name, DType: storedNames[t.Value.DType], Shape: t.Value.Shape})
+		trained[t.Name] = t.Value
+	}
+	var specs []safetensors.Spec
+	for _, spec := range e.Net.Model.Specs() {
+		dtype := abi.DType(0)
+		if v := trained[spec.Name]; v != nil {
+			dtype = v.DType
+		} else {
+			dtype = e.uses.Source.DType(spec.Name)
+		}
+		specs = append(specs, safetensors.Spec{Name: spec.Name, DType: storedNames[dtype], Shape: spec.Shape})
 	}
 	w, err := safetensors.WriteSharded(dir, specs, shardBytes)
 	if err != nil {
 		return err
 	}
 	defer w.Abort()
-	for _, t := range e.Net.Trained {
-		raw, err := e.Session.Read(t.Value)
+	for _, spec := range specs {
+		raw, err := e.parameter(spec, trained[spec.Name])
 		if err != nil {
 			return err
 		}
-		if err := w.Write(t.Name, raw); err != nil {
+		if err := w.Write(spec.Name, raw); err != nil {
 			return err
 		}
 	}
 	return w.Commit()
+}
+
+// parameter is a tensor's bytes: of a trained value, else of the source.
+func (e *Engine) parameter(spec safetensors.Spec, trained *op.Value) ([]byte, error) {
+	if trained != nil {
+		return e.Session.Read(trained)
+	}
+	size, _ := safetensors.DTypeSize(spec.DType)
+	raw := make([]byte, op.NewValue(spec.Name, op.Constant, op.Fixed, abi.U8, spec.Shape...).Count()*size)
+	return raw, e.uses.Source.ReadAt(spec.Name, raw, 0)
 }

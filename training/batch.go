@@ -126,7 +126,11 @@ func (e *Engine) microRun(b data.Batch, training bool, params []byte) (run sessi
 func tokenInputs(body Body, b data.Batch) map[*op.Value][]byte {
 	t := body.Tokens
 	n := t.IDs.Count()
-	return map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(b.Samples, n, 0)}
+	inputs := map[*op.Value][]byte{t.IDs: padded(b.IDs, n, 0), t.Draw.Positions: padded(b.Positions, n, 0), t.Draw.Samples: padded(b.Samples, n, 0)}
+	if t.Segments != nil { // where a batch names none, every row is one
+		inputs[t.Segments] = padded(b.Segments, n, 0)
+	}
+	return inputs
 }
 
 // padded encodes values and fills up to n with pad.

@@ -17,6 +17,7 @@ type Settings struct {
 	Batch        int64  // rows of a micro-batch
 	Accumulation int    // micro-batches of a step
 	Grain        int64  // what lengths of rows are rounded up to
+	Packed       int64  // tokens of the longest sample where rows hold several, none of which attends to another; 0 = a row is one
 	Recompute    string // auto, none, selective, block or block:LAYERS
 	Offload      string // kept activations wait on the host: auto (where memory is short), true, false
 	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
@@ -60,8 +61,9 @@ type compiledHead struct {
 	program *session.Program
 }
 
-// Granularity is what lengths are rounded up to, so that at most sixteen occur.
-func Granularity(context int64) int64 { return max(16, (context/16+15)/16*16) }
+// Granularity is what lengths up to the longest are rounded up to, so that about sixteen
+// occur.
+func Granularity(longest int64) int64 { return max(16, round(longest/16, 16)) }
 
 func round(n, to int64) int64 { return (n + to - 1) / to * to }
 
@@ -204,7 +206,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := bodySpec{batch: sh.batch, seq: sh.seq, scratch: scratch, training: sh.training,
+	spec := bodySpec{batch: sh.batch, seq: sh.seq, packed: e.Settings.Packed, scratch: scratch, training: sh.training,
 		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.reach(), offloads: e.offloads}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate

@@ -31,9 +31,7 @@ func familyEngine(t *testing.T, name, method string, change func(*Settings)) *En
 	require.NoError(t, err)
 	targets, err := config.Targets(allLinear)
 	require.NoError(t, err)
-	m, err := MethodByName(method)
-	require.NoError(t, err)
-	return testModel(t, name, m, LoRA{Rank: 4, Alpha: 8, Dropout: 0.1, Targets: targets}, change)
+	return testModel(t, name, trainType(t, method), LoRA{Rank: 4, Alpha: 8, Dropout: 0.1, Targets: targets}, change)
 }
 
 // trainSteps takes steps on the first two batches of the oracles, again and again.
@@ -52,7 +50,7 @@ func trainSteps(t *testing.T, e *Engine, steps int) (losses []float64) {
 
 func TestFamiliesTrainAdapters(t *testing.T) {
 	for name, modules := range familyModules {
-		for _, method := range []string{"lora", "qlora"} {
+		for _, method := range []string{"lora", "qlora", "bnb_dora"} {
 			t.Run(name+"/"+method, func(t *testing.T) {
 				e := familyEngine(t, name, method, nil)
 				losses := trainSteps(t, e, 3)
@@ -105,7 +103,7 @@ func TestFullyTrainedFamiliesAreSavedWhole(t *testing.T) {
 // TestRecomputingFamilies: what is computed twice comes out the same.
 func TestRecomputingFamilies(t *testing.T) {
 	for name := range familyModules {
-		for _, method := range []string{"full", "qlora"} {
+		for _, method := range []string{"full", "qlora", "dora"} {
 			want := trainSteps(t, familyEngine(t, name, method, nil), 2)
 			for _, policy := range []string{"selective", "block"} {
 				got := trainSteps(t, familyEngine(t, name, method, func(s *Settings) { s.Recompute = policy }), 2)

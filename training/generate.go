@@ -3,6 +3,7 @@ package training
 import (
 	"context"
 	"math"
+	"slices"
 
 	"trainer/core/abi"
 	"trainer/core/op"
@@ -99,22 +100,33 @@ func (e *Engine) Logits(ids []int32, base bool) ([]float32, error) {
 	return logits, nil
 }
 
-// Generate extends ids greedily until stop, the limit the engine was planned for, or
-// maxNew tokens. It returns the new tokens without stop.
-func (e *Engine) Generate(ctx context.Context, ids []int32, stop int32, maxNew int, base bool) ([]int32, error) {
-	text := append([]int32{}, ids...)
-	for len(text) < len(ids)+maxNew && int64(len(text)) < e.uses.Generate && ctx.Err() == nil {
-		logits, err := e.Logits(text, base)
+// Text is what Generate goes on from and how.
+type Text struct {
+	IDs    []int32
+	Stops  []int32 // ids that end it
+	MaxNew int     // tokens added at most
+	Base   bool    // by the base, without adapters
+	Stream uint64  // of the random numbers, one for each text
+	Sampling
+}
+
+// Generate extends a text until one of its stops, its limit or that of the engine's plan. It
+// returns the new tokens without the stop.
+func (e *Engine) Generate(ctx context.Context, t Text) ([]int32, error) {
+	choose := t.chooser(t.Stream)
+	text := append([]int32{}, t.IDs...)
+	for len(text) < len(t.IDs)+t.MaxNew && int64(len(text)) < e.uses.Generate && ctx.Err() == nil {
+		logits, err := e.Logits(text, t.Base)
 		if err != nil {
 			return nil, err
 		}
-		next := argmax(logits)
-		if next == stop {
+		next := choose(logits)
+		if slices.Contains(t.Stops, next) {
 			break
 		}
 		text = append(text, next)
 	}
-	return text[len(ids):], ctx.Err()
+	return text[len(t.IDs):], ctx.Err()
 }
 
 // argmax is the lowest index of the highest score.

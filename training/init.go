@@ -36,8 +36,8 @@ func (i start) emit(b *op.Builder, s scalars) {
 	}
 }
 
-// uniformElements is about how many random numbers lie in memory at a time, as f32.
-const uniformElements = 1 << 22
+// startElements is about how many numbers lie in memory at a time, as f32.
+const startElements = 1 << 22
 
 // emitUniform fills rows of dst [rows, n] block by block. Row r draws at position r.
 func (i start) emitUniform(b *op.Builder, s scalars, dst *op.Value, name string) {
@@ -45,7 +45,7 @@ func (i start) emitUniform(b *op.Builder, s scalars, dst *op.Value, name string)
 	samples, positions := b.Fixed("samples", abi.I32, rows), b.Fixed("positions", abi.I32, rows)
 	b.FillInt(samples, 0)
 	b.Iota(positions, 0)
-	step := max(1, uniformElements/dst.Shape[1])
+	step := max(1, startElements/dst.Shape[1])
 	for from := int64(0); from < rows; from += step {
 		to := min(rows, from+step)
 		block := dst.Slice(0, from, to)
@@ -53,18 +53,6 @@ func (i start) emitUniform(b *op.Builder, s scalars, dst *op.Value, name string)
 		b.Random(u, site, op.Draw{Samples: samples.Slice(0, from, to), Positions: positions.Slice(0, from, to), Seed: s.seed, Step: s.step})
 		b.Affine(block, u, 2*i.bound, -i.bound)
 	}
-}
-
-// adapterStarts are the initial values of adapters as PEFT has them: A Kaiming uniform, B
-// zero, so that training starts at the base model.
-func adapterStarts(n *Network) []start {
-	var starts []start
-	for _, spec := range n.Model.Specs() {
-		if a := n.adapters[spec.Name]; a != nil {
-			starts = append(starts, start{v: a.A, bound: kaimingBound(a.A.Shape[1])}, start{v: a.B})
-		}
-	}
-	return starts
 }
 
 // weightStarts are random base weights for benchmarks.
@@ -106,15 +94,19 @@ func (e *Engine) stateStarts() []start {
 	return append(starts, start{v: g.Clip}, start{v: g.Skip}, start{v: g.Steps}, start{v: g.Norm}, start{v: g.Scale, fill: scale}, start{v: g.Growth})
 }
 
-// buildStarts is one program that fills every state that no file fills.
+// buildStarts is one program that fills every state that no file fills, once the base is
+// loaded.
 func (e *Engine) buildStarts() *op.Graph {
-	starts := append(adapterStarts(e.Net), e.stateStarts()...)
+	var starts []start
 	if e.uses.Source == nil {
-		starts = append(starts, weightStarts(e.Net)...)
+		starts = weightStarts(e.Net)
 	}
 	b := op.NewBuilder()
-	for _, s := range starts {
+	for _, s := range append(starts, e.stateStarts()...) {
 		s.emit(b, e.scalars)
+	}
+	for _, a := range e.Net.hung() {
+		a.start(b, e.scalars)
 	}
 	program.Assign(b.Graph, e.Settings.Precision)
 	return b.Graph

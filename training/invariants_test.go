@@ -21,7 +21,7 @@ import (
 // Dropout's random numbers belong to records and positions: neither what is recomputed
 // nor how a batch is cut changes a loss.
 func TestRecomputeAndBatchSplitDoNotChangeLosses(t *testing.T) {
-	for _, method := range []string{"lora", "qlora"} {
+	for _, method := range []string{"lora", "qlora", "bnb_dora"} {
 		var want []float64
 		for _, policy := range []string{"none", "selective", "block", "block:1", "lean"} {
 			for _, split := range []struct{ batch, accumulation int }{{4, 1}, {2, 2}, {1, 4}} {
@@ -66,7 +66,7 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 	var micro []data.Batch
 	mean := 0.0
 	for _, row := range tr.rows {
-		b := e.collate([]data.Example{row}, 0)
+		b := e.Collate([]data.Example{row}, 0)
 		loss, _, err := e.Evaluate(context.Background(), []data.Batch{b})
 		require.NoError(t, err)
 		micro, mean = append(micro, b), mean+loss/4
@@ -81,7 +81,7 @@ func TestMicroBatchNormalisationWeighsMicroBatchesAlike(t *testing.T) {
 }
 
 func TestRunsRepeatByteForByte(t *testing.T) {
-	for _, c := range []struct{ method, precision string }{{"lora", "fp32"}, {"qlora", "fp32"}, {"lora", "bf16"}, {"qlora", "bf16_autocast"}} {
+	for _, c := range []struct{ method, precision string }{{"lora", "fp32"}, {"qlora", "fp32"}, {"lora", "bf16"}, {"qlora", "bf16_autocast"}, {"dora", "bf16"}} {
 		tr := newTrial(c.method)
 		tr.Precision = precision(t, c.precision)
 		run := func(seed uint64, threads uint32) (map[string]string, []float64) {
@@ -104,7 +104,7 @@ func TestRunsRepeatByteForByte(t *testing.T) {
 func TestBrokenGradientIsSkipped(t *testing.T) {
 	tr := newTrial("lora")
 	e := tr.start(t)
-	batch := []data.Batch{e.collate(tr.rows[:4], 0)}
+	batch := []data.Batch{e.Collate(tr.rows[:4], 0)}
 	step := func(n int) StepResult {
 		r, err := e.Step(batch, tr.lr, n)
 		require.NoError(t, err)

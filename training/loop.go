@@ -55,8 +55,8 @@ func (l Loop) Steps(batch, accumulation int) int {
 	return total
 }
 
-// sampler decides the order of the training rows.
-func (l Loop) sampler(s Settings) data.Sampler {
+// Sampler decides the order of the training rows.
+func (l Loop) Sampler(s Settings) data.Sampler {
 	sampler := data.Sampler{Rows: len(l.Train.Examples), Shuffle: l.Shuffle, Seed: s.Seed}
 	if l.GroupByLength {
 		sampler.Lengths, sampler.Batch = l.Train.ExampleLengths(), int(s.Batch)
@@ -87,7 +87,7 @@ func (l Loop) Uses(s Settings) Uses {
 
 // MicroBatches counts those of the whole run by the length of their padded rows.
 func (l Loop) MicroBatches(s Settings) map[int64]int {
-	sampler := l.sampler(s)
+	sampler := l.Sampler(s)
 	perEpoch := sampler.StepsPerEpoch(int(s.Batch), s.Accumulation)
 	count := map[int64]int{}
 	var order []int
@@ -128,7 +128,7 @@ func (e *Engine) Train(ctx context.Context, l Loop, events Events) (Outcome, err
 		}
 	}
 	r.clock.start()
-	sampler := l.sampler(e.Settings)
+	sampler := l.Sampler(e.Settings)
 	var order []int
 	for r.state.Step < r.state.Steps && ctx.Err() == nil {
 		epoch, step := r.state.Step/r.state.PerEpoch, r.state.Step%r.state.PerEpoch
@@ -214,7 +214,7 @@ func (r *runner) step(micro [][]int) error {
 	began := time.Now()
 	var batches []data.Batch
 	for _, rows := range micro {
-		batches = append(batches, r.engine.collate(r.loop.Train.Select(rows), r.loop.PadID))
+		batches = append(batches, r.engine.Collate(r.loop.Train.Select(rows), r.loop.PadID))
 	}
 	lr := r.loop.Schedule.At(r.state.Step)
 	result, err := r.engine.Step(batches, lr, r.state.Step)
@@ -338,14 +338,14 @@ func (r *runner) evaluate() error {
 func (e *Engine) batches(d *data.Dataset, pad int32) []data.Batch {
 	var out []data.Batch
 	for rows := range slices.Chunk(d.Examples, int(e.Settings.Batch)) {
-		out = append(out, e.collate(rows, pad))
+		out = append(out, e.Collate(rows, pad))
 	}
 	return out
 }
 
-// collate pads examples to a shape the engine has a program for: full batches, rounded
+// Collate pads examples to a shape the engine has a program for: full batches, rounded
 // lengths. Rows added hold padding only.
-func (e *Engine) collate(examples []data.Example, pad int32) data.Batch {
+func (e *Engine) Collate(examples []data.Example, pad int32) data.Batch {
 	b := data.Collate(examples, pad, int(e.Settings.Grain))
 	for b.Rows < int(e.Settings.Batch) {
 		b.Rows++

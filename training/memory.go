@@ -40,7 +40,7 @@ func (e *Engine) MemoryByKind() []Usage {
 	var weights, adapters, gradients, moments int64
 	for _, t := range e.Net.Trained {
 		trained[t.Value] = true
-		if e.Net.Method.Adapters {
+		if e.Net.Method.Adapters() {
 			adapters += program.Bytes(t.Value)
 		}
 		if e.training() {
@@ -52,8 +52,14 @@ func (e *Engine) MemoryByKind() []Usage {
 			}
 		}
 	}
+	for _, a := range e.Net.hung() {
+		for _, v := range a.derived() {
+			trained[v] = true
+			adapters += program.Bytes(v)
+		}
+	}
 	for _, v := range e.Net.States(false) {
-		if !e.Net.Method.Adapters || !trained[v] {
+		if !e.Net.Method.Adapters() || !trained[v] {
 			weights += program.Bytes(v)
 		}
 	}

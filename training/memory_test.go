@@ -24,7 +24,7 @@ func largeTrial(method string) trial {
 // The plan made before anything is allocated is what the backend counts at its peak,
 // through training, evaluation and generation.
 func TestPlannedMemoryIsWhatTheBackendCounts(t *testing.T) {
-	for _, method := range []string{"lora", "qlora", "full"} {
+	for _, method := range []string{"lora", "qlora", "full", "bnb_dora", "bnb_llama_pro"} {
 		arenas := map[int64]bool{}
 		for _, policy := range []string{"none", "selective", "block:2", "block", "lean"} {
 			t.Run(method+" "+policy, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestPlannedMemoryIsWhatTheBackendCounts(t *testing.T) {
 				require.NoError(t, e.Allocate())
 				out, err := e.Train(context.Background(), tr.loop(), &seen{})
 				require.NoError(t, err)
-				_, err = e.Generate(context.Background(), tr.rows[0].IDs, -1, 10, false)
+				_, err = e.Generate(context.Background(), Text{IDs: tr.rows[0].IDs, MaxNew: 10})
 				require.NoError(t, err)
 				_, peak, err := e.Session.Stats()
 				require.NoError(t, err)
@@ -106,7 +106,7 @@ func TestEveryBucketOfLabelsWasPlanned(t *testing.T) {
 		tr.Grain = 64 // 256 positions: sixteen buckets
 		e := tr.start(t)
 		for labels := 1; labels <= len(tr.rows[0].IDs)-1; labels += 2 {
-			batch := e.collate(sameLabels(tr.rows[:4], labels), 0)
+			batch := e.Collate(sameLabels(tr.rows[:4], labels), 0)
 			_, err := e.Step([]data.Batch{batch}, tr.lr, labels)
 			require.NoError(t, err)
 		}

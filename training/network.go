@@ -1,8 +1,6 @@
 package training
 
 import (
-	"fmt"
-	"math"
 	"strings"
 
 	"trainer/core/abi"
@@ -10,46 +8,8 @@ import (
 	"trainer/core/op"
 )
 
-// Method is a train type: how the base is stored and what is trained. A new one is a
-// new row, not a new code path.
-type Method struct {
-	Name     string
-	Quantise bool // projections are stored as NF4, biases not
-	Adapters bool // LoRA on the targets; else every parameter is trained
-}
-
-var methods = []Method{
-	{Name: "full"},
-	{Name: "lora", Adapters: true},
-	{Name: "qlora", Quantise: true, Adapters: true},
-}
-
-// MethodByName finds a train type.
-func MethodByName(name string) (Method, error) {
-	var names []string
-	for _, m := range methods {
-		if m.Name == name {
-			return m, nil
-		}
-		names = append(names, m.Name)
-	}
-	return Method{}, fmt.Errorf("train type %q is not one of %s", name, strings.Join(names, ", "))
-}
-
-// LoRA is the shape of the adapters. (Hu et al. 2021)
-type LoRA struct {
-	Rank    int64
-	Alpha   float64
-	Dropout float64
-	Targets []string // last part of the module name: q_proj, …
-}
-
-// Scale is the factor on the adapter's output.
-func (l LoRA) Scale() float64 { return l.Alpha / float64(l.Rank) }
-
 // Trained is one parameter that learns, with its accumulator and the states its optimizer
-// keeps. Name is its checkpoint name; an adapter's is MODULE.lora_A.weight or
-// MODULE.lora_B.weight.
+// keeps. Name is its checkpoint name, as MODULE.lora_A.weight of an adapter.
 type Trained struct {
 	Name        string
 	Value, Grad *op.Value
@@ -65,7 +25,7 @@ type Network struct {
 	Trained   []Trained
 	matrices  map[string]*op.Weight
 	vectors   map[string]*op.Value
-	adapters  map[string]*op.Adapter
+	adapters  map[string]adapter
 	constants map[string]*op.Value // of the model
 	tables    []*op.Value          // of the optimizer
 	data      map[*op.Value][]float32
@@ -74,10 +34,10 @@ type Network struct {
 	apart     bool // one projection at a time
 }
 
-// NewNetwork declares the states of a model under a method.
+// NewNetwork declares the states of a model under a method. lora was checked.
 func NewNetwork(m model.Model, method Method, lora LoRA) *Network {
 	n := &Network{Model: m, Method: method, LoRA: lora, matrices: map[string]*op.Weight{}, vectors: map[string]*op.Value{},
-		adapters: map[string]*op.Adapter{}, constants: map[string]*op.Value{}, data: map[*op.Value][]float32{}}
+		adapters: map[string]adapter{}, constants: map[string]*op.Value{}, data: map[*op.Value][]float32{}}
 	for _, spec := range m.Specs() {
 		n.declare(spec)
 	}
@@ -86,46 +46,35 @@ func NewNetwork(m model.Model, method Method, lora LoRA) *Network {
 
 func (n *Network) declare(spec model.Spec) {
 	var v *op.Value
-	switch {
-	case spec.Part == model.Norm || spec.Part == model.Bias:
+	if spec.Part == model.Norm || spec.Part == model.Bias {
 		v = op.NewValue(spec.Name, op.Constant, op.Frozen, 0, spec.Shape...)
 		n.vectors[spec.Name] = v
-	case spec.Part == model.Projection && n.Method.Quantise:
-		n.matrices[spec.Name] = op.NewWeight(spec.Name, op.Constant, op.NF4(true), spec.Shape[0], spec.Shape[1])
-	default:
-		w := op.NewWeight(spec.Name, op.Constant, abi.QuantFormat{}, spec.Shape[0], spec.Shape[1])
+	} else {
+		w := op.NewWeight(spec.Name, op.Constant, n.Method.format(spec), spec.Shape[0], spec.Shape[1])
 		n.matrices[spec.Name], v = w, w.Dense()
 	}
-	if !n.Method.Adapters {
+	if n.Method.trains(spec) {
 		v.Kind, v.Role = op.State, op.Trainable
 		n.train(spec.Name, v)
-	} else if spec.Part == model.Projection && n.targets(spec.Name) {
+	}
+	if n.Method.Adapters() && n.LoRA.targets(moduleOf(spec.Name)) {
 		n.adapt(spec)
 	}
 }
 
-func (n *Network) targets(name string) bool {
-	module := moduleOf(name)
-	last := module[strings.LastIndexByte(module, '.')+1:]
-	for _, t := range n.LoRA.Targets {
-		if t == last {
-			return true
-		}
+func (n *Network) adapt(spec model.Spec) {
+	a := n.Method.hang(n, spec)
+	if a == nil {
+		return
 	}
-	return false
+	n.adapters[spec.Name] = a
+	for _, v := range a.trained() {
+		n.train(v.Name, v)
+	}
 }
 
 // moduleOf is a parameter's module name.
 func moduleOf(parameter string) string { return strings.TrimSuffix(parameter, ".weight") }
-
-func (n *Network) adapt(spec model.Spec) {
-	module, out, in := moduleOf(spec.Name), spec.Shape[0], spec.Shape[1]
-	a := op.NewValue(module+".lora_A.weight", op.State, op.Trainable, 0, n.LoRA.Rank, in)
-	b := op.NewValue(module+".lora_B.weight", op.State, op.Trainable, 0, out, n.LoRA.Rank)
-	n.adapters[spec.Name] = &op.Adapter{A: a, B: b, Scale: n.LoRA.Scale()}
-	n.train(a.Name, a)
-	n.train(b.Name, b)
-}
 
 func (n *Network) train(name string, v *op.Value) {
 	n.Trained = append(n.Trained, Trained{Name: name, Value: v, Grad: op.NewValue(name+".grad", op.State, op.Gradient, 0, v.Shape...)})
@@ -156,8 +105,15 @@ func (n *Network) table(name string, values []float64) *op.Value {
 // Vector implements model.Weights.
 func (n *Network) Vector(name string) *op.Value { return n.vectors[name] }
 
-// Table implements model.Weights.
-func (n *Network) Table(name string) *op.Value { return n.matrices[name].Dense() }
+// Embed implements model.Weights.
+func (n *Network) Embed(b *op.Builder, dst, ids *op.Value, name string) {
+	table := n.matrices[name].Dense()
+	if a, ok := n.adapters[name].(embedded); ok && !n.base {
+		a.embed(b, dst, table, ids)
+		return
+	}
+	b.Gather(dst, table, ids)
+}
 
 // Constant implements model.Weights.
 func (n *Network) Constant(name string, data []float32) *op.Value {
@@ -172,24 +128,88 @@ func (n *Network) Constant(name string, data []float32) *op.Value {
 // Linear implements model.Weights. Projections that read one input share a dropout mask.
 func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...string) *op.Value {
 	var a op.Linear
+	var hung []projected
 	adapted := false
 	for _, name := range names {
 		p := op.Projection{Weight: n.matrices[name], Bias: n.vectors[moduleOf(name)+".bias"]}
-		if !n.base {
-			p.Adapter = n.adapters[name]
+		on, ok := n.adapters[name].(projected)
+		if ok = ok && !n.base; ok {
+			p.Adapter = on.pair()
 		}
-		adapted = adapted || p.Adapter != nil
-		a.Projections = append(a.Projections, p)
+		adapted = adapted || ok
+		a.Projections, hung = append(a.Projections, p), append(hung, on)
 	}
 	var mask *op.Value
 	if p := n.LoRA.Dropout; adapted && p > 0 && !n.evaluate {
 		a.KeepScale = 1 / (1 - p)
-		mask = b.DropoutMask(op.SiteOf("lora_dropout", names[0]), p, x.Shape[1], draw)
+		a.Dropped, mask = b.Dropout(op.SiteOf("lora_dropout", names[0]), p, x, draw)
 	}
+	var g, bias *op.Value
+	if adapted {
+		if g = n.factors(b, a, hung); g != nil {
+			bias = takeBias(b, a)
+		}
+	}
+	y := n.linear(b, a, x, mask)
+	if g != nil {
+		y = b.Scale(y, g)
+	}
+	if bias != nil {
+		sum := b.Like(y.Name, y)
+		b.Binary(abi.BinaryAdd, sum, y, bias)
+		return sum
+	}
+	return y
+}
+
+func (n *Network) linear(b *op.Builder, a op.Linear, x, mask *op.Value) *op.Value {
 	if n.apart {
 		return b.LinearApart(a, x, mask)
 	}
 	return b.Linear(a, x, mask)
+}
+
+// factors is what the outputs of projections, side by side, are multiplied by: f32 [N], one
+// value for all uses, which nothing computes again. It is nil where no adapter has factors.
+func (n *Network) factors(b *op.Builder, a op.Linear, hung []projected) *op.Value {
+	g, found, from := b.Fixed(a.Projections[0].Weight.Name+".factors", abi.F32, a.Width()), false, int64(0)
+	g.Keep = true
+	var ones []*op.Value
+	for i, p := range a.Projections {
+		part := g.Slice(0, from, from+p.Weight.Out)
+		from += p.Weight.Out
+		if p.Adapter != nil && hung[i].factors(b, part) {
+			found = true
+		} else {
+			ones = append(ones, part)
+		}
+	}
+	if !found {
+		return nil
+	}
+	for _, part := range ones {
+		b.FillFloat(part, 1)
+	}
+	return g
+}
+
+// takeBias takes the biases out of projections whose outputs are multiplied first: they are
+// f32 [N] side by side, or nil where there are none.
+func takeBias(b *op.Builder, a op.Linear) *op.Value {
+	var bias *op.Value
+	from := int64(0)
+	for i := range a.Projections {
+		p := &a.Projections[i]
+		if p.Bias != nil {
+			if bias == nil {
+				bias = b.Fixed("bias", abi.F32, a.Width())
+				b.FillFloat(bias, 0)
+			}
+			b.Cast(bias.Slice(0, from, from+p.Weight.Out), p.Bias)
+		}
+		p.Bias, from = nil, from+p.Weight.Out
+	}
+	return bias
 }
 
 // accumulators map each trained state to what its gradient is added to.
@@ -231,8 +251,11 @@ func (n *Network) States(training bool) []*op.Value {
 			}
 		}
 	}
+	for _, a := range n.hung() {
+		states = append(states, a.derived()...)
+	}
 	for _, t := range n.Trained {
-		if n.Method.Adapters {
+		if n.Method.Adapters() {
 			states = append(states, t.Value)
 		}
 		if training {
@@ -245,6 +268,16 @@ func (n *Network) States(training bool) []*op.Value {
 	return states
 }
 
+// hung lists the adapters in checkpoint order.
+func (n *Network) hung() (adapters []adapter) {
+	for _, spec := range n.Model.Specs() {
+		if a := n.adapters[spec.Name]; a != nil {
+			adapters = append(adapters, a)
+		}
+	}
+	return adapters
+}
+
 // Counts are the model's parameters, adapters included, and those that are trained.
 func (n *Network) Counts() (total, trainable int64) {
 	for _, spec := range n.Model.Specs() {
@@ -253,12 +286,8 @@ func (n *Network) Counts() (total, trainable int64) {
 	for _, t := range n.Trained {
 		trainable += t.Value.Count()
 	}
-	if n.Method.Adapters {
+	if n.Method.Adapters() {
 		total += trainable
 	}
 	return total, trainable
 }
-
-// kaimingBound is half the width of nn.Linear's initialisation of A [r,in]: uniform
-// with gain sqrt(1/3), as PEFT starts its adapters. (He et al. 2015)
-func kaimingBound(in int64) float64 { return 1 / math.Sqrt(float64(in)) }

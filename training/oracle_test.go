@@ -1,6 +1,8 @@
 package training
 
 import (
+	"cmp"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -19,6 +21,7 @@ import (
 	"trainer/core/session"
 	"trainer/files/safetensors"
 	"trainer/llama"
+	"trainer/llama/surgery"
 	"trainer/training/data"
 )
 
@@ -128,7 +131,11 @@ func largest(x []float32) (m float64) {
 // testModel loads a tiny model of the oracles into an engine. change adjusts settings.
 func testModel(t *testing.T, name string, method Method, lora LoRA, change func(*Settings)) *Engine {
 	t.Helper()
-	folder := oracles + "models/" + name
+	return testModelAt(t, oracles+"models/"+name, method, lora, change)
+}
+
+func testModelAt(t *testing.T, folder string, method Method, lora LoRA, change func(*Settings)) *Engine {
+	t.Helper()
 	config, err := llama.ReadConfig(folder)
 	require.NoError(t, err)
 	precision, err := program.PrecisionByName("fp32")
@@ -161,7 +168,7 @@ func (e *Engine) read(t *testing.T, v *op.Value) []float32 {
 func TestForwardOracles(t *testing.T) {
 	for _, name := range []string{"llama2", "llama3", "mistral", "qwen2", "qwen3", "phi3"} {
 		t.Run(name, func(t *testing.T) {
-			e := testModel(t, name, methods[0], LoRA{}, nil)
+			e := testModel(t, name, trainType(t, "full"), LoRA{}, nil)
 			o := openOracle(t, "forward/"+name+".safetensors")
 			b := o.batch("")
 			checkHidden(t, e, o, b)
@@ -255,6 +262,13 @@ type stepsRun struct {
 		Eps         float64
 		WeightDecay float64 `json:"weight_decay"`
 	}
+	Layers    int   // of an expanded model
+	NewBlocks []int `json:"new_blocks"`
+	HQQ       *struct {
+		Bits  uint32 `json:"nbits"`
+		Group uint32 `json:"group_size"`
+		Axis  int
+	}
 	Adapter *struct {
 		R       int64
 		Alpha   float64
@@ -279,7 +293,10 @@ func TestStepOracles(t *testing.T) {
 		{"full", "full", "fp32", 2e-5}, {"full_clip", "full", "fp32", 2e-5},
 		{"full_adam", "full", "fp32", 2e-5}, {"full_sgd", "full", "fp32", 2e-5}, {"full_adadelta", "full", "fp32", 2e-5}, {"full_llama3", "full", "fp32", 2e-5},
 		{"full_mistral", "full", "fp32", 2e-5}, {"full_qwen2", "full", "fp32", 2e-5}, {"full_qwen3", "full", "fp32", 2e-5},
-		{"lora", "lora", "fp32", 2e-5}, {"qlora", "qlora", "fp32", 2e-5},
+		{"lora", "lora", "fp32", 2e-5}, {"qlora", "qlora", "fp32", 2e-5}, {"dora", "dora", "fp32", 2e-5}, {"bnb_dora", "bnb_dora", "fp32", 2e-5},
+		{"llama_pro", "llama_pro", "fp32", 2e-5}, {"bnb_llama_pro", "bnb_llama_pro", "fp32", 2e-5},
+		{"hqq_lora", "hqq_lora", "fp32", 2e-5}, {"hqq_lora_axis0", "hqq_lora", "fp32", 2e-5}, {"hqq_lora_2bit", "hqq_lora", "fp32", 2e-5},
+		{"hqq_dora", "hqq_dora", "fp32", 2e-5}, {"hqq_llama_pro", "hqq_llama_pro", "fp32", 2e-5},
 		{"full_bf16_autocast", "full", "bf16_autocast", 1e-3},
 		{"unequal_token", "full", "fp32", 2e-5}, {"unequal_micro_batch", "full", "fp32", 2e-5},
 	}
@@ -316,17 +333,22 @@ func TestStepOracles(t *testing.T) {
 
 func stepEngine(t *testing.T, methodName, precision string, want stepsRun) *Engine {
 	t.Helper()
-	method, err := MethodByName(methodName)
-	require.NoError(t, err)
+	var err error
 	var lora LoRA
 	if want.Adapter != nil {
 		lora = LoRA{Rank: want.Adapter.R, Alpha: want.Adapter.Alpha, Targets: want.Adapter.Targets}
 	}
-	model := want.Model
-	if model == "" {
-		model = "llama2"
+	model, method := oracles+"models/"+cmp.Or(want.Model, "llama2"), trainType(t, methodName)
+	if h := want.HQQ; h != nil {
+		var err error
+		method.Storage, err = Storage{Name: "hqq", Bits: h.Bits, Group: h.Group, Interleaved: h.Axis == 0}.Format()
+		require.NoError(t, err)
 	}
-	return testModel(t, model, method, lora, func(s *Settings) {
+	if method.Expanded {
+		method.Blocks = want.NewBlocks
+		model = expanded(t, model, want.Layers)
+	}
+	return testModelAt(t, model, method, lora, func(s *Settings) {
 		s.PerToken = want.LossNormalization == "token"
 		o := want.Optimizer
 		s.Optimizer = Optimizer{Eps: o.Eps, WeightDecay: o.WeightDecay, MaxNorm: want.MaxGradNorm}
@@ -338,6 +360,18 @@ func stepEngine(t *testing.T, methodName, precision string, want stepsRun) *Engi
 		s.Precision, err = program.PrecisionByName(precision)
 		require.NoError(t, err)
 	})
+}
+
+// expanded is a model's folder grown to so many layers.
+func expanded(t *testing.T, model string, layers int) string {
+	t.Helper()
+	base, err := surgery.OpenBase(model)
+	require.NoError(t, err)
+	defer base.Close()
+	e, dir := llama.Expansion{Old: base.Config.NumLayers, New: layers}, t.TempDir()
+	require.NoError(t, surgery.Expand(context.Background(), base, e, dir))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, llama.ConfigName), base.Config.Expand(e), 0o600))
+	return dir
 }
 
 func trainedValues(t *testing.T, e *Engine) map[string][]float32 {

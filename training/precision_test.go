@@ -50,7 +50,7 @@ func TestLossScaleIsNotSeen(t *testing.T) {
 		require.Equal(t, []float32{initialScale}, e.read(t, e.guarded.Scale))
 		var micro []data.Batch
 		for i := range accumulation {
-			micro = append(micro, e.collate(tr.rows[i*4/accumulation:(i+1)*4/accumulation], 0))
+			micro = append(micro, e.Collate(tr.rows[i*4/accumulation:(i+1)*4/accumulation], 0))
 		}
 		step := func() StepResult {
 			r, err := e.Step(micro, 0, 0)
@@ -108,7 +108,7 @@ func TestLossScaleGrows(t *testing.T) {
 	e := tr.start(t)
 	require.NoError(t, e.Session.Write(nil, e.guarded.Growth, 0, binary.LittleEndian.AppendUint32(nil, growthInterval-2)))
 	for i, want := range []float64{initialScale, 2 * initialScale, 2 * initialScale} {
-		r, err := e.Step([]data.Batch{e.collate(tr.rows[:4], 0)}, tr.lr, i)
+		r, err := e.Step([]data.Batch{e.Collate(tr.rows[:4], 0)}, tr.lr, i)
 		require.NoError(t, err)
 		require.Equal(t, want, r.LossScale, "step %d", i+1)
 	}

@@ -25,7 +25,7 @@ func (tr trial) batch(e *Engine) data.Batch {
 	for i := range rows {
 		rows[i].Labels = rows[i].IDs
 	}
-	return e.collate(rows, 0)
+	return e.Collate(rows, 0)
 }
 
 // A token costs two FLOPs a parameter in the forward, as much for each of the input's and the

@@ -67,7 +67,7 @@ func (e *Engine) SaveStates(dir string) error {
 // model and SaveStates were written. Errors are *fault.Error.
 func (e *Engine) Restore(dir string) error {
 	load := e.LoadAdapter
-	if !e.Net.Method.Adapters {
+	if !e.Net.Method.Adapters() {
 		load = e.loadModel
 	}
 	if err := load(dir); err != nil {

@@ -25,7 +25,7 @@ func (e *Engine) saver(dir string) func(checkpoint.State) error {
 	return func(s checkpoint.State) error {
 		_, err := checkpoint.Write(dir, s.Step, func(folder string) error {
 			save := func(dir string) error { return e.SaveAdapter(dir, "base") }
-			if !e.Net.Method.Adapters {
+			if !e.Net.Method.Adapters() {
 				save = e.SaveModel
 			}
 			if err := save(folder); err != nil {
@@ -75,7 +75,11 @@ func TestResumedRunsAreTheSameToTheBit(t *testing.T) {
 		"lora, autocast, blocks": func(t *testing.T, tr *trial) {
 			tr.method, tr.Precision, tr.Recompute = "lora", precision(t, "bf16_autocast"), "block:1"
 		},
-		"full, adadelta": func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Optimizer.Rule = "full", 0.5, rule(t, "adadelta") },
+		"dora, blocks":        func(_ *testing.T, tr *trial) { tr.method, tr.Recompute = "dora", "block" },
+		"bnb_dora, bf16":      func(t *testing.T, tr *trial) { tr.method, tr.Precision = "bnb_dora", precision(t, "bf16") },
+		"llama_pro":           func(_ *testing.T, tr *trial) { tr.method, tr.lr = "llama_pro", 1e-3 },
+		"bnb_llama_pro, bf16": func(t *testing.T, tr *trial) { tr.method, tr.Precision = "bnb_llama_pro", precision(t, "bf16") },
+		"full, adadelta":      func(t *testing.T, tr *trial) { tr.method, tr.lr, tr.Optimizer.Rule = "full", 0.5, rule(t, "adadelta") },
 		"full, 8 bits": func(_ *testing.T, tr *trial) {
 			tr.method, tr.lr, tr.Optimizer.Rule = "full", 1e-3, rule(t, "adamw_8bit")
 		},

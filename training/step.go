@@ -59,6 +59,7 @@ type Body struct {
 // bodySpec says which body is wanted.
 type bodySpec struct {
 	batch, seq int64
+	packed     int64                    // tokens of the longest sample where rows hold several; 0 = a row is one
 	scratch    int64                    // bytes the head needs at most
 	training   bool                     // with a backward
 	policy     func(int) program.Policy // of each layer
@@ -71,7 +72,7 @@ type bodySpec struct {
 func buildBody(n *Network, s scalars, p program.Precision, spec bodySpec) Body {
 	b := op.NewBuilder()
 	n.evaluate = !spec.training
-	t := inputTokens(s, spec.batch, spec.seq)
+	t := inputTokens(s, spec)
 	body := Body{Tokens: t, Head: b.Fixed("head", abi.U8, spec.scratch)}
 	body.Hidden = n.Model.Forward(b, t, n)
 	forward := b.Graph.Nodes
@@ -102,11 +103,18 @@ func buildBody(n *Network, s scalars, p program.Precision, spec bodySpec) Body {
 	return body
 }
 
-func inputTokens(s scalars, batch, seq int64) model.Tokens {
-	rows := batch * seq
-	input := func(name string) *op.Value { return op.NewValue(name, op.Input, op.Fixed, abi.I32, rows) }
-	return model.Tokens{Batch: batch, Seq: seq, IDs: input("ids"),
-		Draw: op.Draw{Samples: input("samples"), Positions: input("positions"), Seed: s.seed, Step: s.step}}
+func inputTokens(s scalars, spec bodySpec) model.Tokens {
+	input := func(name string, shape ...int64) *op.Value {
+		return op.NewValue(name, op.Input, op.Fixed, abi.I32, shape...)
+	}
+	rows := spec.batch * spec.seq
+	t := model.Tokens{Batch: spec.batch, Seq: spec.seq, Longest: spec.seq, IDs: input("ids", rows),
+		Draw: op.Draw{Samples: input("samples", rows), Positions: input("positions", rows), Seed: s.seed, Step: s.step}}
+	if spec.packed > 0 {
+		t.Longest = min(spec.packed, spec.seq)
+		t.Segments = input("segments", spec.batch, spec.seq)
+	}
+	return t
 }
 
 // Head is the program of the output matrix over a bucket of labelled rows.

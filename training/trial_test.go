@@ -33,6 +33,20 @@ type trial struct {
 	Settings
 }
 
+// trainType is a method and a storage by the name a person gives both.
+func trainType(t *testing.T, name string) Method {
+	t.Helper()
+	parts, ok := map[string][2]string{"full": {"full", "none"}, "lora": {"lora", "none"}, "qlora": {"lora", "nf4"}, "hqq_lora": {"lora", "hqq"}, "mlx_lora": {"lora", "mlx"}, "int8_lora": {"lora", "int8"},
+		"dora": {"dora", "none"}, "bnb_dora": {"dora", "nf4"}, "hqq_dora": {"dora", "hqq"},
+		"llama_pro": {"llama_pro", "none"}, "bnb_llama_pro": {"llama_pro", "nf4"}, "hqq_llama_pro": {"llama_pro", "hqq"}}[name]
+	require.True(t, ok, name)
+	m, err := MethodByName(parts[0])
+	require.NoError(t, err)
+	m.Storage, err = Storage{Name: parts[1], Bits: 4, Group: 64}.Format()
+	require.NoError(t, err)
+	return m
+}
+
 // newTrial is a trial with dropout and rows of unequal lengths.
 func newTrial(method string) trial {
 	precision, _ := program.PrecisionByName("fp32")
@@ -85,13 +99,18 @@ func (tr trial) plan(t *testing.T) (*Engine, error) {
 	if tr.model == "" {
 		tr.model = oracles + "models/llama2"
 	}
+	method := trainType(t, tr.method)
+	if method.Expanded {
+		shape, err := llama.ReadConfig(tr.model)
+		require.NoError(t, err)
+		tr.model = expanded(t, tr.model, shape.NumLayers+1)
+	}
 	config, err := llama.ReadConfig(tr.model)
 	require.NoError(t, err)
 	weights, err := safetensors.OpenFolder(tr.model)
 	require.NoError(t, err)
 	t.Cleanup(func() { weights.Close() })
-	method, err := MethodByName(tr.method)
-	require.NoError(t, err)
+	method.Blocks = config.NewBlocks
 	lora := LoRA{Rank: 8, Alpha: 16, Dropout: tr.dropout, Targets: []string{"q_proj", "k_proj", "v_proj", "up_proj", "down_proj", "gate_proj"}}
 	uses := tr.loop().Uses(tr.Settings)
 	uses.Source, uses.Generate = NewSource(weights), tr.generate

@@ -13,21 +13,23 @@ import (
 // newBench makes `trainer bench`.
 func newBench(c *console) *cobra.Command {
 	cmd := &cobra.Command{Use: "bench (--shape NAME | --model_name DIR) [flags]", Short: "the speed of training, and what bounds it", Args: noArguments,
-		Long: `The speed of training steps on random tokens, all labelled: of a known shape with random
-weights, or of a model folder. With it the FLOPs of a step, the rate of dense matrix products
-that the device reaches in the same run, and the share of it that training reaches.`,
+		Long: `The speed of training steps on random tokens, all labelled, or on the rows of a data set, without
+their padding: of a known shape with random weights, or of a model folder. With it the FLOPs of
+a step, the rate of dense matrix products that the device reaches in the same run, and the
+share of it that training reaches.`,
 		Example: `  trainer bench --shape smollm2-135m --train_type lora --batch_size 4 --context_length 256
   trainer bench --shape smollm2-135m --profile --profiling_output trace.json
   trainer bench --shape smollm2-135m --ops
+  trainer bench --shape llama-2-7b --dataset DATA --tokenizer DIR --packing --context_length 2048
   trainer bench --shape llama-2-7b --write_model DIR && trainer bench --model_name DIR`}
-	settings := addSettings(cmd, inGroups([]config.Group{config.TrainedPart, config.Memory, config.Device}, "model_name", "shape", "context_length", "batch_size", "gradient_accumulation_steps", "max_steps"))
+	settings := addSettings(cmd, inGroups([]config.Group{config.TrainedPart, config.Memory, config.Device}, "model_name", "shape", "dataset", "dataset_format", "dataset_samples", "data_cache", "packing", "group_by_length", "context_length", "batch_size", "gradient_accumulation_steps", "max_steps"))
 	var options BenchOptions
 	cmd.Flags().BoolVar(&options.Profile, "profile", false, "after the steps, time every node of one alone: tables by phase and op, and a trace for chrome://tracing")
 	cmd.Flags().StringVar(&options.Profiling, "profiling_output", "profiles", "with --profile: `PATH` of the trace, a folder or a file that ends in .json")
 	cmd.Flags().BoolVar(&options.Ops, "ops", false, "instead of steps, time every kind of op alone, at the sizes of a step, against what bounds it")
 	var files modelToWrite
 	cmd.Flags().StringVar(&files.dir, "write_model", "", "instead of measuring, write a folder `DIR` of random bf16 weights of the --shape")
-	cmd.Flags().StringVar(&files.tokenizer, "tokenizer", "", "with --write_model: a model folder `DIR` whose tokenizer is put beside the weights; training asks for one, bench does not")
+	cmd.Flags().StringVar(&options.Tokenizer, "tokenizer", "", "a model folder `DIR` whose tokenizer reads the --dataset, or is put beside the weights of --write_model; training asks for one there")
 	asJSON := addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		settings, err := settings.config(nil)
@@ -38,10 +40,14 @@ that the device reaches in the same run, and the share of it that training reach
 			return err
 		}
 		if files.dir != "" {
+			files.tokenizer = options.Tokenizer
 			return c.writeModel(files, settings)
 		}
 		job := Job{Command: benchCommand, Config: settings, Bench: options}
 		if err := checkModelOrShape(&job); err != nil {
+			return err
+		}
+		if err := options.checkRows(job); err != nil {
 			return err
 		}
 		if job.Device, err = chooseDevice(&job.Config); err != nil {
@@ -64,15 +70,16 @@ that the device reaches in the same run, and the share of it that training reach
 // one they belong to.
 func checkTogether(cmd *cobra.Command) error {
 	given := func(name string) bool { return cmd.Flags().Changed(name) }
-	for _, pair := range [][2]string{{"ops", "profile"}, {"write_model", "model_name"}, {"write_model", "ops"}, {"write_model", "profile"}} {
+	for _, pair := range [][2]string{{"ops", "profile"}, {"write_model", "model_name"}, {"write_model", "dataset"}, {"write_model", "ops"}, {"write_model", "profile"}} {
 		if given(pair[0]) && given(pair[1]) {
 			return fault.New(fault.Usage, "found both --%s and --%s, expected one of them", pair[0], pair[1])
 		}
 	}
-	for name, needed := range map[string]string{"tokenizer": "write_model", "profiling_output": "profile"} {
-		if given(name) && !given(needed) {
-			return fault.New(fault.Usage, "found --%s without --%s, which it belongs to", name, needed)
-		}
+	if given("profiling_output") && !given("profile") {
+		return fault.New(fault.Usage, "found --profiling_output without --profile, which it belongs to")
+	}
+	if given("tokenizer") && !given("write_model") && !given("dataset") {
+		return fault.New(fault.Usage, "found --tokenizer without --dataset or --write_model, which it belongs to")
 	}
 	return nil
 }
@@ -109,7 +116,14 @@ func (c *console) benchResult(b BenchReport, asJSON bool) error {
 }
 
 func (c *console) stepResult(b BenchReport) {
-	c.result("  %.0f tokens/s, %.3f s a step (median of %d)", float64(b.TokensPerSecond), float64(b.SecondsPerStep), b.Steps)
+	kind := "median"
+	if b.Dataset != "" {
+		kind = "mean"
+	}
+	c.result("  %.0f tokens/s, %.3f s a step (%s of %d)", float64(b.TokensPerSecond), float64(b.SecondsPerStep), kind, b.Steps)
+	if b.Dataset != "" {
+		c.result("  tokens of %s, padding not counted: %.1f %% of the places of an epoch", b.Dataset, 100*float64(b.PaddingShare))
+	}
 	c.result("  memory %s, planned %s", gib(b.MemoryPeakBytes), gib(b.MemoryPlannedBytes))
 	again := ""
 	if b.RecomputedFLOPs > 0 {

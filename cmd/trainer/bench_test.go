@@ -83,6 +83,22 @@ func TestBenchProfile(t *testing.T) {
 	assert.InDelta(t, phaseEnd, end, 1e-3)
 }
 
+// On a data set the tokens of its rows count, and padding does not.
+func TestBenchDataset(t *testing.T) {
+	single := bench(t, "--dataset", demoFile(t, "train.jsonl"), "--context_length", "160", "--max_steps", "4")
+	assert.Equal(t, 4, single.Steps)
+	assert.Positive(t, float64(single.PaddingShare))
+	assert.Less(t, float64(single.PaddingShare), 0.1)
+	file := filepath.Join(t.TempDir(), "a.json")
+	packed := bench(t, "--dataset", demoFile(t, "train.jsonl"), "--packing", "--context_length", "512", "--profile", "--profiling_output", file)
+	assert.Equal(t, 2, packed.Steps)
+	assert.Less(t, float64(packed.PaddingShare), 0.05)
+	assert.Greater(t, float64(packed.TokensPerSecond)*float64(packed.SecondsPerStep), 900.0, "two full rows a step")
+	assert.FileExists(t, file)
+	refused(t, fault.Usage, "--tokenizer is missing: a shape has none, and --dataset needs one; name a model folder that has", "bench", "--shape", "smollm2-135m", "--dataset", "dummy")
+	refused(t, fault.Usage, "found --packing without --dataset, which it belongs to", "bench", "--shape", "smollm2-135m", "--packing")
+}
+
 // Every family is timed against what bounds it.
 func TestBenchOps(t *testing.T) {
 	b := bench(t, "--ops")

@@ -8,11 +8,12 @@ import (
 // BenchOptions is what a benchmark measures besides the speed of steps.
 type BenchOptions struct {
 	Ops       bool   `codec:"ops"`       // each kind of op alone, instead of steps
+	Tokenizer string `codec:"tokenizer"` // folder of the tokenizer for the data set; empty = the model's
 	Profile   bool   `codec:"profile"`   // the nodes of a step one by one, too
 	Profiling string `codec:"profiling"` // folder, or file that ends in .json, for the trace
 }
 
-// BenchReport is the speed of training on random tokens.
+// BenchReport is the speed of training on random tokens or on the rows of a data set.
 type BenchReport struct {
 	Backend            string         `json:"backend"`
 	Device             string         `json:"device"`
@@ -23,10 +24,13 @@ type BenchReport struct {
 	Offload            bool           `json:"activation_offload"`
 	BatchSize          int            `json:"batch_size"`
 	ContextLength      int            `json:"context_length"`
-	LoadSeconds        metrics.Number `json:"load_seconds"` // memory obtained and filled: from files, or at random
-	Steps              int            `json:"steps"`        // timed
+	Dataset            string         `json:"dataset,omitempty"`
+	Packing            bool           `json:"packing,omitempty"`
+	PaddingShare       metrics.Number `json:"padding_share"` // of the places of an epoch's batches
+	LoadSeconds        metrics.Number `json:"load_seconds"`  // memory obtained and filled: from files, or at random
+	Steps              int            `json:"steps"`         // timed
 	SecondsPerStep     metrics.Number `json:"seconds_per_step"`
-	TokensPerSecond    metrics.Number `json:"tokens_per_second"` // of the median step
+	TokensPerSecond    metrics.Number `json:"tokens_per_second"` // without padding; of the median step, or of all on a data set
 	Loss               metrics.Number `json:"loss"`
 	MemoryPeakBytes    int64          `json:"memory_peak_bytes"`
 	MemoryPlannedBytes int64          `json:"memory_planned_bytes"`

@@ -32,12 +32,12 @@ func (c card) text() string {
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line("---\nbase_model: %s", yamlText(s.ModelName))
 	library := "transformers"
-	if s.TrainType != "full" {
+	if s.Type().Adapters() {
 		library = "peft"
 	}
 	line("library_name: %s\ntags:\n- %s\n---\n", library, s.TrainType)
 	line("# %s, fine-tuned\n", markdown(filepath.Base(s.ModelName)))
-	line("%s of %s on %s with `trainer`: %s of %s parameters trained in %d steps, %s precision.\n", kindOf(s.TrainType), markdown(s.ModelName), markdown(s.Dataset),
+	line("%s of %s on %s with `trainer`: %s of %s parameters trained in %d steps, %s precision.\n", kindOf(s.Type()), markdown(s.ModelName), markdown(s.Dataset),
 		grouped(c.start.TrainableParameters), grouped(c.start.Parameters), c.end.Steps, s.Precision)
 	line("| | |\n|---|---|")
 	for _, row := range c.rows() {
@@ -57,8 +57,11 @@ func (c card) text() string {
 func (c card) rows() [][2]string {
 	s := c.settings
 	rows := [][2]string{{"train type", s.TrainType}}
-	if s.TrainType != "full" {
-		rows = append(rows, [2]string{"LoRA", fmt.Sprintf("rank %d, alpha %g, dropout %g, on %s", s.LoraRank, s.LoraAlpha, s.LoraDropout, strings.Join(s.Targets(), ", "))})
+	if s.Quantization != "none" {
+		rows = append(rows, [2]string{"base while training", s.Quantization})
+	}
+	if s.Type().Adapters() {
+		rows = append(rows, [2]string{"adapters", adapterText(s)})
 	}
 	rows = append(rows, [2]string{"batch", fmt.Sprintf("%d × %d, at most %d tokens a row", s.BatchSize, s.GradientAccumulationSteps, s.ContextLength)},
 		[2]string{"optimizer", fmt.Sprintf("%s, learning rate %g (%s), weight decay %g", s.Optimizer, *s.LR, s.LRScheduler, *s.WeightDecay)},
@@ -69,11 +72,30 @@ func (c card) rows() [][2]string {
 	return rows
 }
 
-func kindOf(trainType string) string {
-	if trainType == "full" {
-		return "A full fine-tuning"
+// adapterText is the shape of the adapters.
+func adapterText(s config.Config) string {
+	text := fmt.Sprintf("rank %d, alpha %g, dropout %g, on %s", s.LoraRank, s.LoraAlpha, s.LoraDropout, strings.Join(s.Targets(), ", "))
+	if s.UseRSLoRA {
+		text += "; scaled by alpha / sqrt(rank)"
 	}
-	return "A LoRA adapter"
+	for _, p := range [][2]string{{"ranks", s.RankPattern}, {"alphas", s.AlphaPattern}} {
+		if p[1] != "" {
+			text += fmt.Sprintf("; other %s: %s", p[0], markdown(p[1]))
+		}
+	}
+	return text
+}
+
+func kindOf(t config.TrainType) string {
+	switch {
+	case t.DoRA():
+		return "A DoRA adapter"
+	case t.Adapters():
+		return "A LoRA adapter"
+	case t.Expanded():
+		return "New blocks, trained alone,"
+	}
+	return "A full fine-tuning"
 }
 
 // markdown keeps a path from being read as markup.

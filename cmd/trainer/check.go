@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"trainer/fault"
@@ -48,13 +50,18 @@ func required(values map[string]string, names ...string) error {
 // checkModel looks at config and tensor headers of a model, so that a mistake shows before
 // anything is started. It returns the folder.
 func checkModel(c config.Config) (string, error) {
-	dir, err := modelFolder(c.ModelName)
+	dir, err := modelFolder(cmp.Or(c.LlamaProPath, c.ModelName))
 	if err != nil {
 		return "", err
 	}
 	shape, err := llama.ReadConfig(dir)
 	if err != nil {
 		return "", err
+	}
+	if c.Type().Expanded() {
+		if err := shape.FindNewBlocks(dir); err != nil {
+			return "", err
+		}
 	}
 	if _, err := shape.Targets(c.Targets()); err != nil {
 		return "", err
@@ -106,4 +113,33 @@ func checkData(name string, c config.Config) error {
 func dataOptions(c config.Config, dir string) (data.Options, error) {
 	chat, err := data.LoadChat(dir)
 	return data.Options{Format: c.DatasetFormat, Samples: c.DatasetSamples, ContextLength: c.ContextLength, Seed: c.Seed, Chat: chat}, err
+}
+
+// dataCache keeps the tokenised data sets of a run; dir is the folder of its tokenizer.
+func dataCache(c config.Config, dir string) (cache data.Cache, err error) {
+	switch c.DataCache {
+	case "none":
+		return cache, nil
+	case "auto":
+		user, err := os.UserCacheDir()
+		if err != nil { // no home: nothing is kept
+			return cache, nil
+		}
+		cache.Dir = filepath.Join(user, "trainer", "data")
+	default:
+		cache.Dir = c.DataCache
+	}
+	cache.Maker, err = data.CacheMaker(dir, thisBuild())
+	return cache, err
+}
+
+// thisBuild tells this build of the program from others, which may tokenise otherwise.
+func thisBuild() string {
+	text := versionLine()
+	if path, err := os.Executable(); err == nil {
+		if info, err := os.Stat(path); err == nil {
+			text += fmt.Sprint(" ", info.Size(), " ", info.ModTime().UnixNano())
+		}
+	}
+	return text
 }

@@ -16,6 +16,12 @@ import (
 	"trainer/training/config"
 )
 
+// trainTypes are the values of --train_type.
+var trainTypes = func() []string {
+	s, _ := config.Find("train_type")
+	return s.Choices
+}()
+
 // demoFile is the absolute path of an embedded file.
 func demoFile(t *testing.T, name string) string {
 	t.Helper()
@@ -48,11 +54,14 @@ func TestUsageIsRefused(t *testing.T) {
 		{"--seed x", `--seed: found "x", expected a whole number of at least 0`},
 		{"--lr 1 --learning_rate 2", "found both --lr and --learning_rate, expected one of them: they are two names of one setting"},
 		{"--no_shuffle", "--model_name is missing: model folder as Hugging Face lays it out, or the name of one in the local Hub cache"},
+		{"--world_size 8", "--world_size: found 8, expected -1 or 1; training on several devices is not here yet: a run trains on one"},
+		{"--profile", "--profile: found true, expected false; a profile is of one step: trainer bench --profile"},
+		{"--verbose false --use-cpu-offload false --low_memory --world_size -1", "--model_name is missing: model folder as Hugging Face lays it out"},
 		{"--no_seed", "unknown flag --no_seed; trainer --help lists all"},
 		{"--shuffle=perhaps", `--shuffle: found "perhaps", expected true or false`},
 		{"data show --rows x", `--rows: found "x", expected a whole number`},
 		{"--model_name m", "--dataset is missing: a .json, .jsonl, .csv, .parquet or .txt file"},
-		{"--train_type qlroa", "--train_type: found qlroa, expected one of full, lora, qlora; did you mean qlora?"},
+		{"--train_type qlroa", "--train_type: found qlroa, expected one of " + strings.Join(trainTypes, ", ") + "; did you mean qlora?"},
 		{"plan", "--model_name is missing: name a model folder, or a known model with --shape"},
 		{"plan --shape llama-2-7B", `--shape: found "llama-2-7B", expected one of `},
 		{"bench", "--model_name is missing: name a model folder, or a known model with --shape"},
@@ -112,7 +121,7 @@ func TestConfigFileOnTheCommandLine(t *testing.T) {
 	file := write(t, filepath.Join(t.TempDir(), "a.yaml"), "train_type: lora\nbatch_sise: 3\n")
 	refused(t, fault.Usage, file+": line 2: unknown setting batch_sise; did you mean batch_size?", "--config", file)
 	write(t, file, "train_type: lora\ninit_adapter: x\n")
-	refused(t, fault.Usage, "--init_adapter: found it with --train_type full, expected a train type with adapters: lora or qlora", "--config", file, "--train-type", "full")
+	refused(t, fault.Usage, "--init_adapter: found it with --train_type full, expected a train type with adapters: lora, qlora or another with lora or dora in its name", "--config", file, "--train-type", "full")
 }
 
 func TestNoBackend(t *testing.T) {
@@ -284,6 +293,6 @@ func TestCompletion(t *testing.T) {
 		assert.Equal(t, 0, r.code)
 		assert.Contains(t, r.out, sign)
 	}
-	assert.Equal(t, "full\nlora\nqlora\n:4\n", trainer(t, "__complete", "--train_type", "").out)
+	assert.Equal(t, strings.Join(trainTypes, "\n")+"\n:4\n", trainer(t, "__complete", "--train_type", "").out)
 	assert.Contains(t, trainer(t, "__complete", "plan", "--sha").out, "--shape\t")
 }

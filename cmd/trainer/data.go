@@ -24,7 +24,7 @@ func newData(c *console) *cobra.Command {
 // newDataShow makes `trainer data show`.
 func newDataShow(c *console) *cobra.Command {
 	cmd := &cobra.Command{Use: "show --model_name DIR --dataset DATA [flags]", Short: "rendered records, their tokens and which are learned, and lengths", Args: noArguments}
-	settings := addSettings(cmd, inGroups(nil, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length", "packing", "seed"))
+	settings := addSettings(cmd, inGroups(nil, "model_name", "dataset", "dataset_format", "dataset_samples", "data_cache", "context_length", "packing", "seed"))
 	rows := cmd.Flags().Int("rows", 3, "show `N` records")
 	first := cmd.Flags().Int("row", 0, "begin with record `N` of the file, counted from 0")
 	asJSON := addJSON(cmd)
@@ -67,7 +67,11 @@ func loadData(s config.Config) (*data.Dataset, *tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err := data.Load(s.Dataset, opts, tok)
+	cache, err := dataCache(s, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	set, _, err := cache.Load(s.Dataset, opts, tok)
 	return set, tok, err
 }
 

@@ -65,7 +65,7 @@ func demo(c *console, s config.Config, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	job.Prompts, job.MaxNewTokens = []string{prompt}, 96
+	job.Prompts, job.MaxNewTokens = []Prompt{{Text: prompt, Framed: true}}, 96
 	view := &trainingView{console: c, asJSON: asJSON, curve: true}
 	view.atEnd = func() { c.demoAnswers(view.answers, question, want) }
 	return train(c, job, view)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +15,7 @@ import (
 func newEval(c *console) *cobra.Command {
 	cmd := &cobra.Command{Use: "eval --model_name DIR --dataset FILE [flags]", Short: "loss of a model, or of an adapter on it, on a data set", Args: noArguments,
 		Example: "  trainer eval --model_name DIR --adapter OUT --dataset FILE.jsonl"}
-	settings := addSettings(cmd, inGroups([]config.Group{config.Device}, "model_name", "dataset", "dataset_format", "dataset_samples", "context_length",
+	settings := addSettings(cmd, inGroups([]config.Group{config.Device}, "model_name", "dataset", "dataset_format", "dataset_samples", "data_cache", "context_length",
 		"batch_size", "train_type", "precision", "memory_limit", "host_memory_limit"))
 	adapter := cmd.Flags().String("adapter", "", "PEFT folder `DIR`")
 	asJSON := addJSON(cmd)
@@ -36,7 +35,7 @@ func newEval(c *console) *cobra.Command {
 
 // prepareEval checks what can be checked without a backend and makes the job.
 func prepareEval(c config.Config, adapter string) (job Job, err error) {
-	if adapter == "" && c.TrainType == "lora" {
+	if adapter == "" && c.TrainType == "lora" && c.Quantization == "none" {
 		c.TrainType = "full" // the same base without adapters
 	}
 	job = Job{Command: "eval", Config: c, Adapter: adapter}
@@ -89,15 +88,6 @@ func (c *console) eval(job Job, asJSON bool) error {
 
 // runEval is a run of no steps, which evaluates once.
 func runEval(ctx context.Context, job Job, events Events) (result Result, err error) {
-	var rows map[string][]float32
-	if folds, err := job.foldsAdapter(); err != nil {
-		return result, err
-	} else if folds {
-		if job.Adapter, rows, err = foldAdapter(job); err != nil {
-			return result, err
-		}
-		defer os.RemoveAll(job.Adapter)
-	}
 	if err := job.adoptAdapter(); err != nil {
 		return result, err
 	}
@@ -106,7 +96,6 @@ func runEval(ctx context.Context, job Job, events Events) (result Result, err er
 		return result, err
 	}
 	defer w.close(&err)
-	w.source = rowScaled{w.source, w.weights, rows}
 	w.job.Config.MaxSteps, w.job.Config.EvalDataset, w.job.Config.EvalSamples = 0, "", 0
 	loop, err := w.loop(events)
 	if err != nil {

@@ -5,25 +5,35 @@ import (
 	"os"
 
 	"trainer/core/plugin"
+	"trainer/training"
 	"trainer/training/config"
 	"trainer/training/metrics"
 )
 
 // Job is what a worker is asked to do.
 type Job struct {
-	Command      string        `codec:"command"`   // train, plan, bench, eval, generate or verify
-	Config       config.Config `codec:"config"`    // resolved; recompute may still be auto
-	ModelDir     string        `codec:"model_dir"` // the folder that Config.ModelName stands for
-	Device       DeviceChoice  `codec:"device"`
-	Prompts      []string      `codec:"prompts"` // whole texts to answer: before and after training, or by generate
-	Adapter      string        `codec:"adapter"` // PEFT folder, for eval, generate and verify
-	Merged       string        `codec:"merged"`  // model folder, for verify
-	MaxNewTokens int           `codec:"max_new_tokens"`
-	Bench        BenchOptions  `codec:"bench"`
-	Checkpoint   string        `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
+	Command      string            `codec:"command"`   // train, plan, bench, eval, generate or verify
+	Config       config.Config     `codec:"config"`    // resolved; recompute may still be auto
+	ModelDir     string            `codec:"model_dir"` // the folder that Config.ModelName stands for
+	Device       DeviceChoice      `codec:"device"`
+	Prompts      []Prompt          `codec:"prompts"` // to answer before and after training, or by generate
+	Adapter      string            `codec:"adapter"` // PEFT folder, for eval, generate and verify
+	Merged       string            `codec:"merged"`  // model folder, for verify
+	MaxNewTokens int               `codec:"max_new_tokens"`
+	Sampling     training.Sampling `codec:"sampling"`  // how answers are chosen
+	AnswerOf     string            `codec:"answer_of"` // base, adapter or both, for generate
+	Bench        BenchOptions      `codec:"bench"`
+	Checkpoint   string            `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
 
-	lock     *os.File     // of the output folder; see lockFolder
-	finished *metrics.End // nothing is left to do
+	lock     *os.File       // of the output folder; see lockFolder
+	adopted  *training.LoRA // of Adapter; see adoptAdapter
+	finished *metrics.End   // nothing is left to do
+}
+
+// Prompt is a text for a model to go on with.
+type Prompt struct {
+	Text   string `codec:"text"`
+	Framed bool   `codec:"framed"` // the tokenizer adds special tokens, else the text has them
 }
 
 // DeviceChoice is the device a job runs on: a file, as it was tried, and the number of the

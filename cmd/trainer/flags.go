@@ -22,7 +22,8 @@ type settingFlags struct {
 	given [][2]string // names and values in the order typed
 }
 
-// addSettings gives a command the flag of every setting that want accepts, and --config.
+// addSettings gives a command the flag of every setting that want accepts, --config, and
+// hidden, the flags that are only answered.
 func addSettings(cmd *cobra.Command, want func(config.Setting) bool) *settingFlags {
 	f := &settingFlags{}
 	for _, s := range config.Settings() {
@@ -40,6 +41,17 @@ func addSettings(cmd *cobra.Command, want func(config.Setting) bool) *settingFla
 			if s.Choices != nil {
 				_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(s.Choices, cobra.ShellCompDirectiveNoFileComp)) // fails only for unknown flags
 			}
+		}
+	}
+	for _, o := range config.Answered() {
+		s := config.Setting{Name: o.Name, Group: o.Group, Default: o.Default}
+		if !want(s) {
+			continue
+		}
+		flag := cmd.Flags().VarPF(&settingValue{f, s, o.Name}, o.Name, "", o.Answer)
+		flag.Hidden = true
+		if o.Switch {
+			flag.NoOptDefVal = "true"
 		}
 	}
 	cmd.Flags().StringVar(&f.file, "config", "", "settings from a YAML `FILE`, as run.yaml; flags override it")
@@ -166,7 +178,7 @@ func flagFault(cmd *cobra.Command, err error) error {
 	case errors.As(err, &empty):
 		return &fault.Error{Kind: fault.Usage, Where: "--" + empty.GetSpecifiedName(), Found: "nothing", Want: "a value behind it"}
 	case errors.As(err, &invalid):
-		want := map[string]string{"int": "a whole number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
+		want := map[string]string{"int": "a whole number", "float64": "a number", "bool": "true or false"}[invalid.GetFlag().Value.Type()]
 		return &fault.Error{Kind: fault.Usage, Where: "--" + invalid.GetFlag().Name, Found: fmt.Sprintf("%.80q", invalid.GetValue()), Want: want}
 	}
 	return fault.New(fault.Usage, "%w", err)

@@ -218,7 +218,7 @@ func TestWhatWorkersLeaveBehind(t *testing.T) {
 }
 
 func TestJobsHaveABound(t *testing.T) {
-	_, _, err := testLaunch(t, Job{Command: "steps", Prompts: []string{strings.Repeat("x", maxFrame)}}, nil)
+	_, _, err := testLaunch(t, Job{Command: "steps", Prompts: []Prompt{{Text: strings.Repeat("x", maxFrame)}}}, nil)
 	assert.ErrorContains(t, err, "expected at most 1048576")
 }
 

@@ -199,10 +199,17 @@ type ran struct {
 // trainer runs the program in a folder of its own, without a user's folders and variables.
 func trainer(t testing.TB, args ...string) ran {
 	t.Helper()
+	return trainerWith(t, nil, args...)
+}
+
+// trainerWith does so with more variables.
+func trainerWith(t testing.TB, variables []string, args ...string) ran {
+	t.Helper()
 	home := t.TempDir()
 	cmd := exec.Command(executable(t), args...)
 	cmd.Dir = home
 	cmd.Env = []string{"HOME=" + home, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + home}
+	cmd.Env = append(cmd.Env, variables...)
 	var out, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	err := cmd.Run()

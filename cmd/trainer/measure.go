@@ -158,8 +158,8 @@ func changes(c config.Config) (list []change) {
 	for length := c.ContextLength / 2; length >= 128; length /= 2 {
 		try(fmt.Sprintf("with --batch_size 1 --context_length %d it fits", length), func(c *config.Config) { c.BatchSize, c.ContextLength, c.Recompute = 1, length, "auto" })
 	}
-	if c.TrainType != "qlora" {
-		try("with --train_type qlora it fits", func(c *config.Config) { c.TrainType, c.Recompute = "qlora", "auto" })
+	if c.Quantization == "none" {
+		try("with --train_type qlora it fits", func(c *config.Config) { c.TrainType, c.Quantization, c.Recompute = "qlora", "nf4", "auto" })
 	}
 	return list
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -94,6 +95,11 @@ func TestKilledRunsComeBack(t *testing.T) {
 	kills := 24
 	if testing.Short() {
 		kills = 6
+	}
+	if text := os.Getenv("TRAINER_KILLS"); text != "" { // make soak
+		var err error
+		kills, err = strconv.Atoi(text)
+		require.NoError(t, err)
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Log("seed", seed)

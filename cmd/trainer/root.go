@@ -7,7 +7,7 @@ import (
 // newRoot makes the command tree. Bare `trainer` prints help; with flags it trains.
 func newRoot(c *console) *cobra.Command {
 	root := newTrain(c, "trainer [train] [flags]")
-	root.Long = "trainer fine-tunes Llama-family language models: full, LoRA and QLoRA, on any backend it finds."
+	root.Long = "trainer fine-tunes Llama-family language models: full, LoRA, QLoRA, DoRA and LLaMA Pro, on any backend it finds."
 	root.Example = `  trainer --model_name DIR --dataset FILE.json --output_dir OUT
   trainer plan --shape llama-2-70b
   trainer demo`

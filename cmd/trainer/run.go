@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -100,14 +101,23 @@ func (w *workshop) loop(events Events) (training.Loop, error) {
 
 // dataset tokenises a data set and tells what was left out of it.
 func (w *workshop) dataset(events Events, path string, samples int) (*data.Dataset, error) {
-	opts, err := dataOptions(w.job.Config, w.job.ModelDir)
+	opts, err := dataOptions(w.job.Config, w.texts)
 	if err != nil {
 		return nil, err
 	}
 	opts.Samples, opts.VocabSize = samples, int(w.model.Vocab())
-	d, err := data.Load(path, opts, w.tok)
+	cache, err := dataCache(w.job.Config, w.texts)
 	if err != nil {
 		return nil, err
+	}
+	d, unkept, err := cache.Load(path, opts, w.tok)
+	if err != nil {
+		return nil, err
+	}
+	if unkept != nil {
+		if err := events.Log("not kept in the cache of data sets: %v", unkept); err != nil {
+			return nil, err
+		}
 	}
 	s := d.Stats
 	line := fmt.Sprintf("%s: %s records, %s tokens, %s learned", filepath.Base(path), grouped(int64(s.Records)), grouped(int64(s.Tokens)), grouped(int64(s.Labelled)))
@@ -117,6 +127,13 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 	if s.Truncated > 0 {
 		line += fmt.Sprintf("; %s cut, --context_length %d fits all", grouped(int64(s.Truncated)), s.MaxLength)
 	}
+	if c := w.job.Config; c.Packing {
+		rows := len(d.Examples)
+		w.packed = max(w.packed, int64(slices.Max(d.ExampleLengths())))
+		d = d.Packed(c.ContextLength)
+		line += fmt.Sprintf("; %s samples packed into %s rows", grouped(int64(rows)), grouped(int64(len(d.Examples))))
+	}
+	w.longest = max(w.longest, int64(slices.Max(d.ExampleLengths())))
 	return d, events.Log("%s", line)
 }
 
@@ -125,71 +142,6 @@ func (w *workshop) uses(l training.Loop) training.Uses {
 	u := l.Uses(w.settings())
 	u.Source, u.Generate = w.source, w.longestText()
 	return u
-}
-
-// longestText is what the longest prompt may grow to; 0 without prompts.
-func (w *workshop) longestText() (n int64) {
-	for _, p := range w.job.Prompts {
-		n = max(n, int64(len(w.tok.Encode(p, true))+w.job.MaxNewTokens))
-	}
-	return n
-}
-
-// answer has every prompt continued, as the model is after so many steps.
-func (w *workshop) answer(ctx context.Context, events Events, step int) error {
-	model := "adapter"
-	if step == 0 || !w.net.Method.Adapters {
-		model = "base"
-	}
-	for _, p := range w.job.Prompts {
-		if err := w.continueText(ctx, events, p, Answer{Prompt: p, Model: model, Step: step}, false); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *workshop) continueText(ctx context.Context, events Events, prompt string, a Answer, base bool) error {
-	stop, ok := w.tok.EOS()
-	if !ok {
-		stop = -1
-	}
-	ids, err := w.engine.Generate(ctx, w.tok.Encode(prompt, true), stop, w.job.MaxNewTokens, base)
-	if err != nil {
-		return err
-	}
-	a.Text = w.tok.Decode(ids, true)
-	return events.Answer(a)
-}
-
-// runGenerate answers prompts: by the base, and by an adapter where one is named.
-func runGenerate(ctx context.Context, job Job, events Events) (result Result, err error) {
-	if err := job.adoptAdapter(); err != nil {
-		return result, err
-	}
-	w, err := openWorkshop(job)
-	if err != nil {
-		return result, err
-	}
-	defer w.close(&err)
-	if err := w.prepare(training.Uses{Source: w.source, Generate: w.longestText()}); err != nil {
-		return result, err
-	}
-	if err := w.allocate(); err != nil {
-		return result, err
-	}
-	for _, p := range job.Prompts {
-		if err := w.continueText(ctx, events, p, Answer{Prompt: p, Model: "base"}, true); err != nil {
-			return w.interrupted(ctx, err)
-		}
-		if job.Adapter == "" {
-			continue
-		}
-		if err := w.continueText(ctx, events, p, Answer{Prompt: p, Model: "adapter"}, false); err != nil {
-			return w.interrupted(ctx, err)
-		}
-	}
-	return result, nil
 }
 
 // interrupted turns the end of a cancelled context into a result.
@@ -231,9 +183,17 @@ func (w *workshop) name() string {
 func (w *workshop) settings() training.Settings {
 	c := w.job.Config
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
-	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: training.Granularity(int64(c.ContextLength)),
+	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: w.grain(), Packed: w.packed,
 		Recompute: c.Recompute, Offload: c.UseActivationCPUOffload, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
 		Optimizer: w.optimizer()}
+}
+
+// grain is what lengths of rows are rounded up to.
+func (w *workshop) grain() int64 {
+	if w.longest > 0 {
+		return training.Granularity(w.longest)
+	}
+	return training.Granularity(int64(w.job.Config.ContextLength))
 }
 
 // optimizer is the rule of the update. Constants it has not are 0.
@@ -250,9 +210,19 @@ func (w *workshop) optimizer() training.Optimizer {
 	return o
 }
 
-// lora is the shape of the adapters. It refuses targets the model does not have.
+// lora is the shape of the adapters: of the adapter that is used, else what the settings say.
+// It refuses targets the model does not have.
 func (w *workshop) lora() (training.LoRA, error) {
+	if w.job.adopted != nil {
+		return *w.job.adopted, nil
+	}
 	c := w.job.Config
-	targets, err := w.model.Config.Targets(c.Targets())
-	return training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, Targets: targets}, err
+	l := training.LoRA{Rank: int64(c.LoraRank), Alpha: c.LoraAlpha, Dropout: c.LoraDropout, RankStable: c.UseRSLoRA}
+	var err error
+	if l.Targets, err = w.model.Config.Targets(c.Targets()); err != nil {
+		return l, err
+	}
+	l.RankPattern, _ = c.Ranks() // patterns were read before
+	l.AlphaPattern, _ = c.Alphas()
+	return l, l.Check()
 }

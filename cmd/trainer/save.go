@@ -17,7 +17,7 @@ func (w *workshop) save(events Events) error {
 // saveWeights writes what is trained into a folder: an adapter as PEFT lays it out, or a
 // whole model as Transformers does.
 func (w *workshop) saveWeights(dir string) error {
-	if w.net.Method.Adapters {
+	if w.net.Method.Adapters() {
 		return w.engine.SaveAdapter(dir, w.job.Config.ModelName)
 	}
 	config := w.model.Config.JSON(dtypeNames[w.engine.Settings.Precision.Trainable])

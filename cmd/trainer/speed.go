@@ -16,10 +16,12 @@ import (
 // benchCommand is the job that measures.
 const benchCommand = "bench"
 
-// The steps of a benchmark.
+// The steps of a benchmark: to warm up with every length of rows, and timed, of rows alike and
+// of a data set's.
 const (
-	benchWarmUp = 3
-	benchTimed  = 8
+	benchWarmUp    = 3
+	benchTimed     = 8
+	benchTimedData = 32
 )
 
 // How long each rate is measured, and each kind of op.
@@ -28,7 +30,8 @@ const (
 	opPatience   = 50 * time.Millisecond
 )
 
-// runBench times training steps on random tokens, all labelled, or each kind of op alone.
+// runBench times training steps on random tokens, all labelled, or on the rows of a data set,
+// or each kind of op alone.
 // What bounds the device is measured in the same run.
 func runBench(ctx context.Context, job Job, events Events) (result Result, err error) {
 	w, err := openWorkshop(job)
@@ -36,7 +39,11 @@ func runBench(ctx context.Context, job Job, events Events) (result Result, err e
 		return result, err
 	}
 	defer w.close(&err)
-	if err := w.prepare(w.fullRows()); err != nil {
+	rows, err := w.benchRows(events)
+	if err != nil {
+		return result, err
+	}
+	if err := w.prepare(rows.uses); err != nil {
 		return result, err
 	}
 	plan := w.report(0)
@@ -45,15 +52,15 @@ func runBench(ctx context.Context, job Job, events Events) (result Result, err e
 	}
 	c := job.Config
 	b := &BenchReport{Backend: c.Backend, Device: job.Device.Info().Name, Model: plan.Model, TrainType: c.TrainType, Precision: c.Precision,
-		Recompute: plan.Recompute, Offload: plan.Offload, BatchSize: c.BatchSize, ContextLength: c.ContextLength}
+		Recompute: plan.Recompute, Offload: plan.Offload, BatchSize: c.BatchSize, ContextLength: c.ContextLength, Dataset: c.Dataset, Packing: c.Packing, PaddingShare: metrics.Number(rows.padding)}
 	if err := w.allocateTimed(b); err != nil {
 		return result, err
 	}
-	measure := w.benchSteps
 	if job.Bench.Ops {
-		measure = w.benchOps
+		err = w.benchOps(ctx, events, b)
+	} else {
+		err = w.benchSteps(ctx, events, b, rows)
 	}
-	err = measure(ctx, events, b)
 	return Result{Bench: b, Interrupted: ctx.Err() != nil}, err
 }
 
@@ -64,28 +71,27 @@ func (w *workshop) allocateTimed(b *BenchReport) error {
 	return err
 }
 
-// benchSteps times steps, counts what they compute, and times their nodes where the job asks
-// for it.
-func (w *workshop) benchSteps(ctx context.Context, events Events, b *BenchReport) error {
-	if err := w.timeSteps(ctx, events, b); err != nil {
+// benchSteps times steps, counts what they compute, and times the nodes of one of the
+// commonest length where the job asks for it.
+func (w *workshop) benchSteps(ctx context.Context, events Events, b *BenchReport, rows benchRows) error {
+	timed, err := w.timeSteps(ctx, events, b, rows)
+	if err != nil || timed.steps == 0 {
 		return err
 	}
-	var err error
+	timed.report(b, rows.loop == nil)
 	if _, b.MemoryPeakBytes, err = w.engine.Session.Stats(); err != nil {
 		return err
 	}
 	b.MemoryPlannedBytes = w.engine.Session.Memory().Total()
-	batch := w.randomBatch(0, w.job.Config.ContextLength)
-	costs, err := w.engine.Costs(batch)
-	if err != nil {
+	if err := w.countFLOPs(timed, b); err != nil {
 		return err
 	}
-	w.countFLOPs(costs, b)
 	if ctx.Err() != nil {
 		return nil
 	}
+	var costs []training.Cost
 	if w.job.Bench.Profile {
-		if costs, err = w.engine.Profile(batch); err != nil {
+		if costs, err = w.engine.Profile(timed.commonest().first); err != nil {
 			return err
 		}
 	}
@@ -105,48 +111,68 @@ func (w *workshop) benchSteps(ctx context.Context, events Events, b *BenchReport
 	return err
 }
 
-// timeSteps runs the steps.
-func (w *workshop) timeSteps(ctx context.Context, events Events, b *BenchReport) error {
-	c := w.job.Config
-	timed := benchTimed
-	if c.MaxSteps > 0 {
-		timed = c.MaxSteps
-	}
-	var rate metrics.Throughput
-	for step := 0; step < benchWarmUp+timed && ctx.Err() == nil; step++ {
-		var micro []data.Batch
-		for i := range c.GradientAccumulationSteps {
-			micro = append(micro, w.randomBatch(step*c.GradientAccumulationSteps+i, c.ContextLength))
-		}
+// timeSteps warms every length of rows up, then times steps.
+func (w *workshop) timeSteps(ctx context.Context, events Events, b *BenchReport, rows benchRows) (timing, error) {
+	t := timing{lengths: map[int]*sameLength{}}
+	step := 0
+	run := func(micro []data.Batch) (tokens int, seconds float64, err error) {
 		began := time.Now()
-		r, err := w.engine.Step(micro, *c.LR, step)
+		r, err := w.engine.Step(micro, *w.job.Config.LR, step)
+		if err != nil {
+			return 0, 0, err
+		}
+		seconds = time.Since(began).Seconds()
+		step++
+		b.Loss = metrics.Number(r.Loss)
+		return r.Tokens, seconds, events.Step(metrics.Step{Step: step, Loss: b.Loss, Tokens: r.Tokens, Seconds: metrics.Number(seconds),
+			TokensPerSecond: metrics.Number(float64(r.Tokens) / seconds)})
+	}
+	for _, length := range rows.uses.Train {
+		for i := 0; i < benchWarmUp && ctx.Err() == nil; i++ {
+			if _, _, err := run(w.randomMicro(i, int(length))); err != nil {
+				return t, err
+			}
+		}
+	}
+	for n := w.benchTimed(); t.steps < n && ctx.Err() == nil; {
+		micro := rows.micro(w, t.steps)
+		tokens, seconds, err := run(micro)
+		if err != nil {
+			return t, err
+		}
+		t.add(micro, tokens, seconds)
+	}
+	return t, nil
+}
+
+// benchTimed is how many steps are timed.
+func (w *workshop) benchTimed() int {
+	switch c := w.job.Config; {
+	case c.MaxSteps > 0:
+		return c.MaxSteps
+	case c.Dataset != "":
+		return benchTimedData
+	}
+	return benchTimed
+}
+
+// countFLOPs adds up the products of the timed steps.
+func (w *workshop) countFLOPs(t timing, b *BenchReport) error {
+	for _, l := range t.lengths {
+		costs, err := w.engine.Costs(l.first)
 		if err != nil {
 			return err
 		}
-		seconds := time.Since(began).Seconds()
-		rate.Add(r.Tokens, seconds)
-		b.Loss, b.Steps = metrics.Number(r.Loss), max(0, step+1-benchWarmUp)
-		if err := events.Step(metrics.Step{Step: step + 1, Loss: b.Loss, Tokens: r.Tokens, Seconds: metrics.Number(seconds),
-			TokensPerSecond: metrics.Number(float64(r.Tokens) / seconds)}); err != nil {
-			return err
+		for _, cost := range costs {
+			flops := cost.FLOPs * float64(l.count) / float64(t.steps)
+			b.FLOPsPerStep += flops
+			if cost.Phase == training.PhaseRecompute {
+				b.RecomputedFLOPs += flops
+			}
 		}
-		b.SecondsPerStep = metrics.Number(float64(r.Tokens) / rate.Median())
 	}
-	b.TokensPerSecond = metrics.Number(rate.Median())
+	b.FLOPsPerToken = b.FLOPsPerStep * float64(t.steps) / float64(t.tokens)
 	return nil
-}
-
-// countFLOPs adds up the products of a step whose micro-batches cost so much each.
-func (w *workshop) countFLOPs(costs []training.Cost, b *BenchReport) {
-	c := w.job.Config
-	for _, cost := range costs {
-		flops := cost.FLOPs * float64(c.GradientAccumulationSteps)
-		b.FLOPsPerStep += flops
-		if cost.Phase == training.PhaseRecompute {
-			b.RecomputedFLOPs += flops
-		}
-	}
-	b.FLOPsPerToken = b.FLOPsPerStep / float64(c.BatchSize*c.ContextLength*c.GradientAccumulationSteps)
 }
 
 // measureRates measures what bounds the device, when the engine has given its memory back.
@@ -189,6 +215,15 @@ func profileLines(costs []training.Cost, rates session.Rates, name func(training
 	}
 	slices.SortStableFunc(lines, func(x, y ProfileLine) int { return cmp.Compare(y.Seconds, x.Seconds) })
 	return lines
+}
+
+// randomMicro are the micro-batches of random step n.
+func (w *workshop) randomMicro(n, length int) (batches []data.Batch) {
+	accumulation := w.job.Config.GradientAccumulationSteps
+	for i := range accumulation {
+		batches = append(batches, w.randomBatch(n*accumulation+i, length))
+	}
+	return batches
 }
 
 // randomBatch fills a batch of rows of a length with tokens that are spread over the

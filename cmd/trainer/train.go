@@ -3,7 +3,6 @@ package main
 import (
 	"github.com/spf13/cobra"
 
-	"trainer/fault"
 	"trainer/files/atomicfile"
 	"trainer/training/config"
 )
@@ -38,10 +37,6 @@ func prepareTraining(console *console, c config.Config) (Job, error) {
 	var err error
 	if job.ModelDir, err = checkModel(c); err != nil {
 		return job, err
-	}
-	if c.Packing {
-		return job, &fault.Error{Kind: fault.Usage, Where: "--packing", Found: "true", Want: "false: training keeps every sample in a row of its own",
-			Remedy: "trainer data show --packing tells how well the data would pack"}
 	}
 	for _, path := range []string{c.Dataset, c.EvalDataset} {
 		if err := checkData(path, c); err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 
 	"trainer/fault"
 	"trainer/llama/surgery"
@@ -75,16 +74,16 @@ func runVerify(ctx context.Context, job Job, _ Events) (Result, error) {
 func (j Job) verify(ctx context.Context) (*VerifyReport, error) {
 	base := j
 	base.Adapter = ""
-	without, err := logitsOf(ctx, base, nil)
+	without, err := logitsOf(ctx, base)
 	if err != nil {
 		return nil, err
 	}
-	with, err := adaptedLogits(ctx, j)
+	with, err := logitsOf(ctx, j)
 	if err != nil {
 		return nil, err
 	}
 	base.ModelDir = j.Merged
-	merged, err := logitsOf(ctx, base, nil)
+	merged, err := logitsOf(ctx, base)
 	if err != nil {
 		return nil, err
 	}
@@ -110,20 +109,9 @@ func (j Job) allowedShare() (float64, error) {
 	return allowedShare[merged.DType()], nil
 }
 
-// adaptedLogits are those of base and adapter, of any kind.
-func adaptedLogits(ctx context.Context, job Job) (logits []float32, err error) {
-	dir, rows, err := foldAdapter(job)
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	job.Adapter = dir
-	return logitsOf(ctx, job, rows)
-}
-
 // logitsOf are the scores behind random texts, of a job's model with its adapter, if it
-// names one. rows are factors on the rows of tensors.
-func logitsOf(ctx context.Context, job Job, rows map[string][]float32) (logits []float32, err error) {
+// names one.
+func logitsOf(ctx context.Context, job Job) (logits []float32, err error) {
 	if err := job.adoptAdapter(); err != nil {
 		return nil, err
 	}
@@ -132,7 +120,6 @@ func logitsOf(ctx context.Context, job Job, rows map[string][]float32) (logits [
 		return nil, err
 	}
 	defer w.close(&err)
-	w.source = rowScaled{w.source, w.weights, rows}
 	if err := w.prepare(training.Uses{Source: w.source, Generate: verifiedTokens}); err != nil {
 		return nil, err
 	}

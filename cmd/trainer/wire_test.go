@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/core/plugin"
+	"trainer/training"
 	"trainer/training/config"
 	"trainer/training/metrics"
 )
@@ -49,7 +50,7 @@ func TestMessagesTravelWhole(t *testing.T) {
 }
 
 func TestJobTravelsWhole(t *testing.T) {
-	want := command{Job: &Job{Command: "train", Config: testConfig(t), ModelDir: "/m", Prompts: []string{"p"}, MaxNewTokens: 3,
+	want := command{Job: &Job{Command: "train", Config: testConfig(t), ModelDir: "/m", Prompts: []Prompt{{Text: "p", Framed: true}}, MaxNewTokens: 3, Sampling: training.Sampling{TopP: 0.5},
 		Device: DeviceChoice{Why: "w", Choice: plugin.Choice{Device: 1, Candidate: plugin.Candidate{Name: "cpu", Path: "/x", Reason: plugin.ReasonOK,
 			Devices: []plugin.DeviceInfo{{Name: "d", MemoryTotal: 1 << 60}}, Identity: plugin.Identity{Inode: 1 << 63}}}}}}
 	var stream bytes.Buffer

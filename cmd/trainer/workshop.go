@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strings"
 
 	"trainer/core/abi"
 	"trainer/core/plugin"
@@ -22,36 +21,60 @@ import (
 type workshop struct {
 	job     Job
 	model   llama.Model
-	tok     *tokenizer.Tokenizer // nil for a shape without files, and in a benchmark
-	weights *safetensors.Folder  // nil likewise
+	texts   string               // folder of the tokenizer and its chat template; empty where the job has no texts
+	tok     *tokenizer.Tokenizer // of it
+	weights *safetensors.Folder  // nil for a shape without files
 	source  training.Source      // nil likewise
 	net     *training.Network
 	engine  *training.Engine
 	backend *plugin.Backend // once it is opened
+	longest int64           // tokens of the longest row of the data; 0 before it is read
+	packed  int64           // of the longest sample, where rows hold several
 
 	unlimited bool // plan as if the device had any amount of memory
 }
 
 // openWorkshop opens the files of a job's model. Close it.
-func openWorkshop(job Job) (*workshop, error) {
+func openWorkshop(job Job) (w *workshop, err error) {
+	texts, tok := job.texts(), (*tokenizer.Tokenizer)(nil)
+	if texts != "" {
+		if tok, err = tokenizer.Load(texts); err != nil {
+			return nil, err
+		}
+	}
 	if job.Config.Shape != "" {
-		w := &workshop{job: job}
-		w.model.Config, _ = llama.ShapeByName(job.Config.Shape) // checked by the launcher
-		return w, nil
-	}
-	if job.Command == benchCommand {
-		return openWeights(job)
-	}
-	tok, err := tokenizer.Load(job.ModelDir)
-	if err != nil {
+		w = &workshop{job: job}
+		if err := w.takeShape(); err != nil {
+			return nil, err
+		}
+	} else if w, err = openWeights(job); err != nil {
 		return nil, err
 	}
-	w, err := openWeights(job)
-	if err != nil {
-		return nil, err
-	}
-	w.tok = tok
+	w.texts, w.tok = texts, tok
 	return w, nil
+}
+
+// expansionRate is by how much a shape grows where its new blocks are to be trained, as trainer
+// expand does by itself.
+const expansionRate = 0.1
+
+// takeShape has a model of a known shape, which the launcher checked.
+func (w *workshop) takeShape() error {
+	w.model.Config, _ = llama.ShapeByName(w.job.Config.Shape)
+	if !w.job.Config.Type().Expanded() {
+		return nil
+	}
+	e, err := llama.NewExpansion(w.model.Config.NumLayers, expansionRate)
+	w.model.Config = w.model.Config.Grow(e)
+	return err
+}
+
+// texts is the folder whose tokenizer a job needs; empty where it has no texts.
+func (j *Job) texts() string {
+	if j.Command == benchCommand {
+		return j.Bench.texts(*j)
+	}
+	return j.ModelDir
 }
 
 // openWeights opens a job's model without its tokenizer. Close it.
@@ -94,7 +117,7 @@ func (w *workshop) release() error {
 
 // prepare plans what the job will do, on the job's device or without one.
 func (w *workshop) prepare(uses training.Uses) error {
-	method, err := training.MethodByName(w.job.Config.TrainType)
+	method, err := w.method()
 	if err != nil {
 		return err
 	}
@@ -113,6 +136,29 @@ func (w *workshop) prepare(uses training.Uses) error {
 	}
 	w.engine = engine
 	return nil
+}
+
+// method is what is trained, on a base stored as the settings say.
+func (w *workshop) method() (training.Method, error) {
+	c := w.job.Config
+	method, err := training.MethodByName(c.Type().Method)
+	if err != nil {
+		return method, err
+	}
+	if method.Storage, err = w.storage().Format(); err != nil {
+		return method, err
+	}
+	if method.Expanded {
+		err = w.model.Config.FindNewBlocks(w.job.ModelDir)
+		method.Blocks = w.model.Config.NewBlocks
+	}
+	return method, err
+}
+
+// storage is how the frozen base is kept.
+func (w *workshop) storage() training.Storage {
+	c := w.job.Config
+	return training.Storage{Name: c.Quantization, Bits: uint32(c.NBits), Group: uint32(c.HQQGroupSize), Interleaved: c.HQQAxis == 0, Nested: c.HQQQuantMeta}
 }
 
 // session opens the job's device; without one the session can only plan.
@@ -186,24 +232,25 @@ func (w *workshop) allocate() error {
 	return w.engine.LoadAdapter(dir)
 }
 
-// adoptAdapter takes rank, alpha and targets of the adapter to be used.
+// adoptAdapter takes ranks, scales, kind and modules of the adapter to be used, as it has them.
 func (j *Job) adoptAdapter() error {
 	if j.Adapter == "" {
 		return nil
+	}
+	c := &j.Config
+	if !c.Type().Adapters() {
+		return &fault.Error{Kind: fault.Usage, Where: "--adapter", Found: "it with --train_type " + c.TrainType, Want: "a train type with adapters"}
 	}
 	a, err := peft.ReadAdapter(j.Adapter)
 	if err != nil {
 		return err
 	}
 	defer a.File.Close()
-	c := &j.Config
-	if c.TrainType == "full" {
-		return &fault.Error{Kind: fault.Usage, Where: "--adapter", Found: "it with --train_type full", Want: "a train type with adapters"}
+	c.TrainType = "lora"
+	if a.Config.UseDoRA {
+		c.TrainType = "dora"
 	}
-	targets := map[string]bool{}
-	for module := range a.Modules {
-		targets[module[strings.LastIndexByte(module, '.')+1:]] = true
-	}
-	c.LoraRank, c.LoraAlpha, c.LoraTargetModules = a.Config.R, a.Config.Alpha, strings.Join(slices.Sorted(maps.Keys(targets)), ",")
-	return c.Validate()
+	j.adopted = &training.LoRA{Rank: int64(a.Config.R), Alpha: a.Config.Alpha, Targets: slices.Sorted(maps.Keys(a.Modules)),
+		RankStable: a.Config.UseRSLoRA, RankPattern: a.Config.RankPattern, AlphaPattern: a.Config.AlphaPattern}
+	return j.adopted.Check()
 }

@@ -39,6 +39,8 @@ const (
 	OpAdamw              Op = 0x180
 	OpGlobalNorm         Op = 0x190
 	OpGuard              Op = 0x1A0
+	OpScale              Op = 0x1B0
+	OpScaleGrad          Op = 0x1B1
 )
 
 var opNames = map[Op]string{
@@ -74,6 +76,8 @@ var opNames = map[Op]string{
 	OpAdamw:              "adamw",
 	OpGlobalNorm:         "global_norm",
 	OpGuard:              "guard",
+	OpScale:              "scale",
+	OpScaleGrad:          "scale_grad",
 }
 
 // String is the op's name in the header, in lower case.

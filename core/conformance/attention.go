@@ -14,7 +14,8 @@ type heads struct {
 	causal                                     bool
 	window                                     int64
 	lengths, segments                          bool
-	offset                                     int // 0: absent
+	scattered                                  bool // segments do not ascend: a number comes again later
+	offset                                     int  // 0: absent
 	dtype, compute                             abi.DType
 	fused                                      bool   // q, k and v are slices of one buffer
 	without                                    string // gradients that are absent: q, k, v
@@ -25,7 +26,7 @@ func (s heads) String() string {
 	for _, option := range []struct {
 		set  bool
 		name string
-	}{{s.causal, " causal"}, {s.window > 0, fmt.Sprintf(" window %d", s.window)}, {s.lengths, " lengths"}, {s.segments, " segments"},
+	}{{s.causal, " causal"}, {s.window > 0, fmt.Sprintf(" window %d", s.window)}, {s.lengths, " lengths"}, {s.segments, " segments"}, {s.scattered, " scattered"},
 		{s.offset != 0, fmt.Sprintf(" offset %d", s.offset)}, {s.compute != 0, " in " + s.compute.String()}, {s.fused, " fused"}, {s.without != "", " without " + s.without}} {
 		if option.set {
 			name += option.name
@@ -63,6 +64,13 @@ func attentionCases() (cases []Case) {
 			shapes = append(shapes, heads{batch: 2, queries: 70, keys: 70, heads: 4, groups: 2, width: 24, causal: true, dtype: dtype, compute: compute})
 		}
 	}
+	for _, s := range []heads{
+		{width: 16, causal: true}, {width: 16, lengths: true}, {width: 16, causal: true, scattered: true}, {width: 16, scattered: true, window: 90},
+		{width: 64, causal: true, fused: true, dtype: abi.BF16, compute: abi.BF16}, {width: 128, causal: true, scattered: true, dtype: abi.F16, compute: abi.F16},
+	} { // so many queries that whole tiles of keys are foreign to them
+		s.batch, s.queries, s.keys, s.heads, s.groups, s.segments = 1, 210, 210, 2, 1, true
+		shapes = append(shapes, s)
+	}
 	shapes = append(shapes, heads{batch: 2, queries: 65, keys: 65, heads: 4, groups: 2, width: 16, causal: true, fused: true, segments: true, dtype: abi.BF16, compute: abi.BF16})
 	for _, s := range shapes {
 		s.dtype = orF32(s.dtype)
@@ -87,13 +95,23 @@ func (s heads) inputs(t *Trial) []*op.Value {
 	if s.lengths { // one row has no keys at all
 		lengths = t.in(abi.I32, plain, func(i int) float64 { return float64(i) * float64(s.keys) / float64(s.batch) }, s.batch)
 	}
-	if s.segments { // packed records, of growing length
-		segments = t.in(abi.I32, plain, func(i int) float64 { return math.Floor(math.Sqrt(float64(int64(i)%s.queries) / 3)) }, s.batch, s.queries)
+	if s.segments {
+		segments = t.in(abi.I32, plain, func(i int) float64 { return s.segment(int64(i) % s.queries) }, s.batch, s.queries)
 	}
 	if s.offset != 0 {
 		offset = t.param(abi.I32, 4, []float64{float64(s.offset)}, []float64{float64(s.offset - 5)})
 	}
 	return vals(q, k, v, lengths, segments, offset)
+}
+
+// segment is that of a position: packed records of growing length, or every fourth of them the
+// same.
+func (s heads) segment(position int64) float64 {
+	n := math.Floor(math.Sqrt(float64(position) / 3))
+	if s.scattered {
+		return math.Mod(n, 4)
+	}
+	return n
 }
 
 func (s heads) attr() op.Attention {

@@ -22,7 +22,7 @@ const (
 func Benchmarks() []Case {
 	return slices.Concat(copyBenchmarks(), fillBenchmarks(), castBenchmarks(), elementwiseBenchmarks(), reduceBenchmarks(), gatherBenchmarks(), matmulBenchmarks(),
 		randomBenchmarks(), bitsBenchmarks(), quantiseBenchmarks(), linearBenchmarks(), rmsnormBenchmarks(), ropeBenchmarks(), swigluBenchmarks(),
-		attentionBenchmarks(), crossEntropyBenchmarks(), adamwBenchmarks(), normBenchmarks())
+		attentionBenchmarks(), crossEntropyBenchmarks(), adamwBenchmarks(), normBenchmarks(), scaleBenchmarks())
 }
 
 // Timing is how long one run of a benchmark took, at best.

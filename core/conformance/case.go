@@ -40,7 +40,7 @@ type Rule struct {
 func Cases() []Case {
 	return slices.Concat(copyCases(), fillCases(), castCases(), elementwiseCases(), reduceCases(), gatherCases(), matmulCases(),
 		randomCases(), bitsCases(), quantiseCases(), linearCases(), rmsnormCases(), ropeCases(), swigluCases(), attentionCases(),
-		crossEntropyCases(), adamwCases(), normCases())
+		crossEntropyCases(), adamwCases(), normCases(), scaleCases())
 }
 
 // trial makes a case concrete. Equal seeds give equal trials.

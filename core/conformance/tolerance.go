@@ -52,6 +52,8 @@ var tolerances = []Tolerance{
 	{Op: "adamw", Rel: 16, Abs: 4},
 	{Op: "global_norm", Rel: 4},
 	{Op: "guard", Rel: 4},
+	{Op: "scale", Rel: 2, Flush: true},
+	{Op: "scale_grad", Rel: 4, Abs: 2, Flush: true},
 }
 
 // Tolerances is the published table.

@@ -18,6 +18,7 @@ type Spec struct {
 	Name  string
 	Part  Part
 	Shape []int64
+	Block int // of which it is a part; -1 outside all
 }
 
 // Count is the number of elements.
@@ -32,15 +33,18 @@ func (s Spec) Count() int64 {
 // Tokens are Batch rows of Seq tokens, flattened to T = Batch*Seq, as program inputs.
 type Tokens struct {
 	Batch, Seq int64
+	Longest    int64     // tokens of the longest text in a row, at most Seq
 	IDs        *op.Value // i32 [T]
+	Segments   *op.Value // i32 [Batch,Seq], tokens attend within one; nil = a row is one
 	Draw       op.Draw   // positions and what random numbers depend on
 }
 
 // Weights gives a model its parameters while it emits its forward.
 type Weights interface {
-	// Vector is a parameter of one dimension, Table the embedding [vocab, hidden].
+	// Vector is a parameter of one dimension.
 	Vector(name string) *op.Value
-	Table(name string) *op.Value
+	// Embed writes the rows of a table that ids name to dst [T, hidden].
+	Embed(b *op.Builder, dst, ids *op.Value, name string)
 	// Linear applies the projections named to x [T,K] and returns their outputs side by
 	// side, with their biases and whatever adapters hang on them.
 	Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...string) *op.Value

@@ -48,7 +48,7 @@ func NewBackprop(b *Builder, nodes []*Node, trained map[*Value]*Value) *Backprop
 		w.needs[s.Root] = true
 	}
 	for _, n := range nodes {
-		if w.anyNeeds(n.In) && MustLookup(n.Op).Backward != nil {
+		if w.anyNeeds(n.In) && differentiable(n) {
 			for _, o := range n.Out {
 				if o != nil {
 					w.needs[o.Root] = true
@@ -58,6 +58,8 @@ func NewBackprop(b *Builder, nodes []*Node, trained map[*Value]*Value) *Backprop
 	}
 	return w
 }
+
+func differentiable(n *Node) bool { return !n.Detached && MustLookup(n.Op).Backward != nil }
 
 func (w *Backprop) anyNeeds(vs []*Value) bool {
 	for _, v := range vs {
@@ -71,12 +73,13 @@ func (w *Backprop) anyNeeds(vs []*Value) bool {
 // Needs reports whether a gradient of v is wanted.
 func (w *Backprop) Needs(v *Value) bool { return v != nil && w.needs[v.Root] }
 
-// Accumulator is the state that collects the gradient of a trained state, or nil.
+// Accumulator is the state that collects the gradient of a trained state, viewed as v views
+// that, or nil.
 func (w *Backprop) Accumulator(v *Value) *Value {
-	if v == nil {
+	if v == nil || w.trained[v.Root] == nil {
 		return nil
 	}
-	return w.trained[v]
+	return v.Like(w.trained[v.Root])
 }
 
 // Grad is the gradient of v as collected so far, or nil.
@@ -176,12 +179,11 @@ func (w *Backprop) Run(nodes []*Node) {
 	w.Phase = Backward
 	for i := len(nodes) - 1; i >= 0; i-- {
 		n := nodes[i]
-		f := MustLookup(n.Op)
-		if f.Backward == nil || !w.reached(n) {
+		if !differentiable(n) || !w.reached(n) {
 			continue
 		}
 		w.Block = n.Block
-		f.Backward(w, n)
+		MustLookup(n.Op).Backward(w, n)
 	}
 	w.Block = -1
 }

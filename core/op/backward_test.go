@@ -191,6 +191,19 @@ func TestGradientOfSwiGLU(t *testing.T) {
 	})
 }
 
+func TestGradientOfScale(t *testing.T) {
+	gradients(t, func(x *differentiable) *op.Value {
+		in := x.normal(4, 6)
+		if x.chance() {
+			in = x.leaf(4, 6)
+		}
+		factors, divisor := x.Fixed("g", abi.F32, 6), x.in(abi.F32, func() float64 { return 1 + x.Float64() }, 6)
+		x.Binary(abi.BinaryDiv, factors.Slice(0, 0, 2), x.train(2), divisor.Slice(0, 0, 2))
+		x.Binary(abi.BinaryMul, factors.Slice(0, 2, 6), divisor.Slice(0, 2, 6), x.train(4))
+		return x.Scale(in, factors)
+	})
+}
+
 func TestGradientOfAttention(t *testing.T) {
 	gradients(t, func(x *differentiable) *op.Value {
 		_, in := x.attend()

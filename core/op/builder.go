@@ -6,10 +6,11 @@ import (
 
 // Builder appends nodes to a graph. Its fields are the tags of the nodes that follow.
 type Builder struct {
-	Graph *Graph
-	Phase Phase
-	Block int
-	Lane  int
+	Graph    *Graph
+	Phase    Phase
+	Block    int
+	Lane     int
+	Detached bool
 }
 
 // NewBuilder starts an empty graph.
@@ -32,7 +33,7 @@ func (b *Builder) Like(name string, v *Value) *Value {
 
 // Node appends a node with the builder's tags.
 func (b *Builder) Node(op abi.Op, attr Attr, out, in []*Value) *Node {
-	n := &Node{Op: op, In: in, Out: out, Attr: attr, Phase: b.Phase, Block: b.Block, Lane: b.Lane}
+	n := &Node{Op: op, In: in, Out: out, Attr: attr, Phase: b.Phase, Block: b.Block, Lane: b.Lane, Detached: b.Detached}
 	b.Graph.Nodes = append(b.Graph.Nodes, n)
 	return n
 }

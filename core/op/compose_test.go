@@ -213,6 +213,16 @@ func TestComposeSwiGLU(t *testing.T) {
 	})
 }
 
+func TestComposeScale(t *testing.T) {
+	bothWays(t, 1e-12, 1e-5, func(x *trial) {
+		rows, width := x.size(9), x.size(40)
+		in, g := x.normal(rows, width), x.in(abi.F32, x.NormFloat64, width)
+		x.Node(abi.OpScale, nil, []*op.Value{x.out(rows, width)}, []*op.Value{in, g})
+		dg := op.NewValue("dg", op.Output, op.Fixed, abi.F32, width)
+		x.Node(abi.OpScaleGrad, nil, []*op.Value{x.maybe(x.out(rows, width)), dg}, []*op.Value{x.normal(rows, width), in, g})
+	})
+}
+
 // attend draws an attention's attribute and inputs; q, k and v may be slices of one value.
 func (x *trial) attend() (op.Attention, op.Attend) {
 	batch, queries, length, groups, width := x.size(3), x.size(9), x.size(9), x.size(3), x.size(6)

@@ -61,24 +61,28 @@ func fit(v, dst *Value) *Value {
 	return v.Broadcast(dst.Shape...)
 }
 
-func backwardCopy(w *Backprop, n *Node) {
+// backwardCast is that of copies too, which know no other dtype.
+func backwardCast(w *Backprop, n *Node) {
 	dy := w.Grad(n.Out[0])
+	if sum := w.Accumulator(n.In[0]); sum != nil {
+		w.Binary(abi.BinaryAdd, sum, sum, dy)
+		return
+	}
 	dx := w.Dest(n.In[0])
 	w.Cast(dx, dy)
 	w.Done(n.In[0], dx)
 }
 
-func backwardCast(w *Backprop, n *Node) {
-	dx := w.Dest(n.In[0])
-	w.Cast(dx, w.Grad(n.Out[0]))
-	w.Done(n.In[0], dx)
-}
-
-// backwardBinary covers what models add up and multiply: inputs of dst's full shape.
+// backwardBinary covers what models add up, multiply and divide by constants: inputs of
+// dst's full shape. An input may be a trained state.
 func backwardBinary(w *Backprop, n *Node) {
 	dy, code := w.Grad(n.Out[0]), n.Attr.(Binary).Code
 	for i, v := range n.In {
 		if !w.Needs(v) {
+			continue
+		}
+		if sum := w.Accumulator(v); sum != nil {
+			w.accumulateBinary(sum, dy, n, i)
 			continue
 		}
 		switch {
@@ -92,8 +96,26 @@ func backwardBinary(w *Backprop, n *Node) {
 			dx := w.Dest(v)
 			w.Binary(abi.BinaryMul, dx, dy, n.In[1-i])
 			w.Done(v, dx)
+		case code == abi.BinaryDiv && i == 0:
+			dx := w.Dest(v)
+			w.Binary(abi.BinaryDiv, dx, dy, n.In[1])
+			w.Done(v, dx)
 		default:
 			panic("op: this elementwise op has no gradient")
 		}
+	}
+}
+
+// accumulateBinary adds the gradient of input i, a trained state, to its accumulator.
+func (w *Backprop) accumulateBinary(sum, dy *Value, n *Node, i int) {
+	switch code := n.Attr.(Binary).Code; {
+	case code == abi.BinaryAdd || code == abi.BinarySub && i == 0:
+		w.Binary(abi.BinaryAdd, sum, sum, dy)
+	case code == abi.BinaryMul:
+		w.Binary(abi.BinaryAdd, sum, sum, w.times(dy, n.In[1-i]))
+	case code == abi.BinaryDiv && i == 0:
+		w.Binary(abi.BinaryAdd, sum, sum, w.over(dy, n.In[1]))
+	default:
+		panic("op: this elementwise op has no gradient")
 	}
 }

@@ -5,7 +5,7 @@ import "trainer/core/abi"
 // The list of ops. A kernel family is one word, and that word is the file name in
 // core/op, core/reference, core/conformance and plugins/*/kernels.
 var all = []*Family{
-	{Op: abi.OpCopy, Name: "copy", Backward: backwardCopy},
+	{Op: abi.OpCopy, Name: "copy", Backward: backwardCast},
 	{Op: abi.OpFill, Name: "fill"},
 	{Op: abi.OpCast, Name: "cast", Backward: backwardCast},
 	{Op: abi.OpUnary, Name: "unary", InPlace: [][2]int{{0, 0}}},
@@ -37,4 +37,6 @@ var all = []*Family{
 	{Op: abi.OpAdamw, Name: "adamw", Tier: 1, Compose: composeAdamW},
 	{Op: abi.OpGlobalNorm, Name: "global_norm", Tier: 1, Compose: composeGlobalNorm},
 	{Op: abi.OpGuard, Name: "guard", Tier: 1, Compose: composeGuard},
+	{Op: abi.OpScale, Name: "scale", Tier: 1, Backward: backwardScale, Compose: composeScale, InPlace: [][2]int{{0, 0}}},
+	{Op: abi.OpScaleGrad, Name: "scale_grad", Tier: 1, Compose: composeScaleGrad, InPlace: [][2]int{{0, 0}}},
 }

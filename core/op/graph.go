@@ -198,14 +198,15 @@ func (p Phase) String() string {
 // Node is one op call. In and Out hold nil where an optional operand is absent; Out may
 // name states, which the op then reads and changes.
 type Node struct {
-	Op    abi.Op
-	In    []*Value
-	Out   []*Value
-	Attr  Attr
-	Phase Phase
-	Block int // recompute region; -1 outside all
-	Lane  int // 0 compute, 1 copy, 2 collective
-	Label string
+	Op       abi.Op
+	In       []*Value
+	Out      []*Value
+	Attr     Attr
+	Phase    Phase
+	Block    int  // recompute region; -1 outside all
+	Lane     int  // 0 compute, 1 copy, 2 collective
+	Detached bool // its results are constants to the gradient
+	Label    string
 }
 
 // Attr is an op's attribute struct: Bytes is what stands in the record.

@@ -37,6 +37,7 @@ var kernels = map[abi.Op]kernel{
 	abi.OpAttention: attention, abi.OpAttentionGrad: attentionGrad,
 	abi.OpLinearCrossEntropy: linearCrossEntropy, abi.OpDropoutMask: dropoutMask,
 	abi.OpAdamw: adamw, abi.OpGlobalNorm: globalNorm, abi.OpGuard: guard,
+	abi.OpScale: scale, abi.OpScaleGrad: scaleGrad,
 }
 
 func unwritten(n int64) []float64 {

@@ -16,22 +16,26 @@ import (
 
 // The parts of an adapter of one module.
 const (
-	PartA         = "A"         // lora_A.weight [r, in]
-	PartB         = "B"         // lora_B.weight [out, r]
-	PartMagnitude = "magnitude" // lora_magnitude_vector [out], DoRA only
+	PartA          = "A"           // lora_A.weight [r, in]
+	PartB          = "B"           // lora_B.weight [out, r]
+	PartMagnitude  = "magnitude"   // lora_magnitude_vector [out], DoRA only
+	PartEmbeddingA = "embedding_A" // lora_embedding_A [r, vocab], of an embedding
+	PartEmbeddingB = "embedding_B" // lora_embedding_B [hidden, r]
 )
 
-const keyPrefix = "base_model.model."
+// KeyPrefix stands before the name of every tensor of an adapter.
+const KeyPrefix = "base_model.model."
 
-var keySuffixes = map[string]string{PartA: ".lora_A.weight", PartB: ".lora_B.weight", PartMagnitude: ".lora_magnitude_vector"}
+var keySuffixes = map[string]string{PartA: ".lora_A.weight", PartB: ".lora_B.weight", PartMagnitude: ".lora_magnitude_vector",
+	PartEmbeddingA: ".lora_embedding_A", PartEmbeddingB: ".lora_embedding_B"}
 
 // Key is the name of a tensor in adapter_model.safetensors: of the part of a module, as
 // model.layers.0.self_attn.q_proj.
-func Key(module, part string) string { return keyPrefix + module + keySuffixes[part] }
+func Key(module, part string) string { return KeyPrefix + module + keySuffixes[part] }
 
 // ParseKey takes such a name apart.
 func ParseKey(key string) (module, part string, ok bool) {
-	rest, ok := strings.CutPrefix(key, keyPrefix)
+	rest, ok := strings.CutPrefix(key, KeyPrefix)
 	for part, suffix := range keySuffixes {
 		if module, found := strings.CutSuffix(rest, suffix); ok && found && module != "" {
 			return module, part, true
@@ -48,8 +52,12 @@ type Adapter struct {
 }
 
 // Module is what is stored for one module: float tensors A [r, in], B [out, r] and, for DoRA,
-// Magnitude [out], else its zero value.
-type Module struct{ A, B, Magnitude safetensors.Info }
+// Magnitude [out], else its zero value. Of an embedding, in is the vocabulary: B·A is
+// the transpose of what is added to the table.
+type Module struct {
+	A, B, Magnitude safetensors.Info
+	Embedding       bool
+}
 
 // ReadAdapter opens an adapter folder and checks that each module has its parts, in float
 // dtypes and with shapes that fit each other and the rank. Whether they fit the base model
@@ -89,10 +97,11 @@ func (a *Adapter) readModules() error {
 			return a.refuse(key, "dtype "+info.DType, "F32, BF16, F16 or F64")
 		}
 		m := a.Modules[name]
+		m.Embedding = part == PartEmbeddingA || part == PartEmbeddingB
 		switch part {
-		case PartA:
+		case PartA, PartEmbeddingA:
 			m.A = info
-		case PartB:
+		case PartB, PartEmbeddingB:
 			m.B = info
 		default:
 			m.Magnitude = info

@@ -87,6 +87,8 @@ func (a *Adapter) checkModules(b *Base) error {
 		m, shape := a.parts[module], b.shapes[module+".weight"]
 		field := fmt.Sprintf("module %.120s", module)
 		switch {
+		case m.Embedding:
+			return &fault.Error{Kind: fault.Files, Where: a.file.Path(), Field: field, Found: "an adapter of an embedding", Want: "adapters of projections"}
 		case len(shape) != 2:
 			return &fault.Error{Kind: fault.Files, Where: a.file.Path(), Field: field, Found: "an adapter of it", Want: "a matrix of the model in " + b.Dir,
 				Remedy: "name the model the adapter was trained on"}

@@ -152,8 +152,8 @@ func ggufModel(c llama.Config, name string, t gguf.Type) ([]gguf.Pair, error) {
 		return nil, unsupportedByGGUF("model type " + c.ModelType)
 	case c.ModelType == "qwen3" && c.QKVBias:
 		return nil, unsupportedByGGUF("qwen3 with attention_bias")
-	case c.RopeScaling.Type == "llama3" && architecture != "llama":
-		return nil, unsupportedByGGUF(c.ModelType + " with the rope_type llama3")
+	case c.RopeScaling.Type == "llama3" && architecture != "llama", c.RopeScaling.Type == "yarn", c.RopeScaling.Type == "longrope":
+		return nil, unsupportedByGGUF(c.ModelType + " with the rope_type " + c.RopeScaling.Type)
 	}
 	pairs := []gguf.Pair{{Key: "general.architecture", Value: architecture}, {Key: "general.type", Value: "model"}, {Key: "general.name", Value: name},
 		{Key: "general.file_type", Value: ggufFileTypes[t]}, {Key: "general.quantization_version", Value: uint32(2)}}

@@ -198,6 +198,9 @@ func (i *Import) rank() {
 	}
 }
 
+// lastPart is the name of a module within its layer's part, as q_proj.
+func lastPart(module string) string { return module[strings.LastIndexByte(module, '.')+1:] }
+
 // target names the adapted modules: by their last parts where every layer from the first on
 // has all of them, else in full, so that PEFT adapts no others.
 func (i *Import) target() {

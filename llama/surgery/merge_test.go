@@ -117,39 +117,6 @@ func TestMergedWeightsAreThoseOfTheDefinition(t *testing.T) {
 	}
 }
 
-// An adapter as plain LoRA, on rows with their factors, is the same change.
-func TestPlainAdapterIsTheSameChange(t *testing.T) {
-	for _, name := range []string{"lora.final", "dora.final"} {
-		base := open(t, filepath.Join(oracles, "models", "llama2"))
-		m, err := NewMerged(base, openAdapter(t, name, map[string]any{"use_rslora": true}))
-		require.NoError(t, err)
-		dir := t.TempDir()
-		require.NoError(t, m.WritePlain(dir))
-		plain, err := OpenAdapter(dir)
-		require.NoError(t, err)
-		defer plain.Close()
-		for _, module := range m.adapter.Modules() {
-			factors, err := m.RowFactors(module + ".weight")
-			require.NoError(t, err)
-			require.Equal(t, name == "dora.final", factors != nil)
-			p, err := plain.read(module)
-			require.NoError(t, err)
-			require.Equal(t, float32(1), p.scale)
-			want, got := values(t, m, base, module+".weight"), values(t, base, base, module+".weight")
-			for row := range p.out {
-				w := got[row*p.in : (row+1)*p.in]
-				for i := range w {
-					if factors != nil {
-						w[i] *= factors[row]
-					}
-				}
-				p.add(row, w)
-			}
-			require.InDeltaSlice(t, want, got, 1e-6)
-		}
-	}
-}
-
 func TestAdapterOfAnotherModelIsRefused(t *testing.T) {
 	adapter := openAdapter(t, "lora.final", nil)
 	for model, sentence := range map[string]string{

@@ -53,6 +53,9 @@ func (s *Source) Set(name, text string) error { return s.set(name, []string{text
 // set assigns values, several only to a list; field says where in the file.
 func (s *Source) set(name string, values []string, field string) error {
 	setting := find(name)
+	if o := answered(name); o != nil {
+		return s.answer(o, values[0], field)
+	}
 	if setting == nil {
 		return s.unknown(name, field)
 	}
@@ -98,6 +101,14 @@ func (s *Source) assign(setting *Setting, values []string) error {
 	}
 	*list = append(*list, values...)
 	return nil
+}
+
+// answer is what there is to say to a flag without a setting.
+func (s *Source) answer(o *Original, text, field string) error {
+	if s.where == "" {
+		return o.check(s.prefix+o.Name, "", text)
+	}
+	return o.check(s.where, field+": "+o.Name, text)
 }
 
 func (s *Source) unknown(name, field string) error {

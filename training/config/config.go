@@ -11,17 +11,27 @@ type Config struct {
 	Dataset        string // file, folder or name of a data set
 	DatasetFormat  string // auto, a record format or a file type
 	DatasetSamples int    // first records; 0 = all
+	DataCache      string // auto, none or a folder
 	ContextLength  int    // tokens of the longest row
 	Shuffle        bool
 	Packing        bool // several samples in a row
 	GroupByLength  bool // batches of rows of about one length
 
 	// What is trained.
-	TrainType         string // full, lora or qlora
+	TrainType         string // see Type
+	Quantization      string // what the frozen base is stored as; empty = by train type
+	NBits             int    // bits of a weight, of hqq and mlx
+	HQQGroupSize      int    // weights that share a scale
+	HQQAxis           int    // 1 = groups lie side by side, 0 = interleaved
+	HQQQuantMeta      bool   // scales and zeros are quantised too
+	LlamaProPath      string // the expanded model; empty = ModelName
 	LoraRank          int
 	LoraAlpha         float64 // the adapter's output is scaled by LoraAlpha/LoraRank
 	LoraDropout       float64 // 0 up to, not including, 1
 	LoraTargetModules string  // all, default, all_linear or names; see Targets
+	UseRSLoRA         bool    // it is scaled by LoraAlpha/sqrt(LoraRank)
+	RankPattern       string  // see Ranks
+	AlphaPattern      string  // see Alphas
 
 	// Batches and length.
 	BatchSize                 int // rows of a micro-batch

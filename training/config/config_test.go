@@ -91,7 +91,7 @@ func TestRefused(t *testing.T) {
 		{[]string{"batch_size", "1.5"}, `--batch_size: found "1.5", expected a whole number`},
 		{[]string{"shuffle", "maybe"}, `--shuffle: found "maybe", expected true or false`},
 		{[]string{"memory_limit", "lots"}, `--memory_limit: found "lots", expected a size like 24GiB or 500MB`},
-		{[]string{"train_type", "qlroa"}, "--train_type: found qlroa, expected one of full, lora, qlora; did you mean qlora?"},
+		{[]string{"train_type", "qlroa"}, "--train_type: found qlroa, expected one of full, lora, custom_lora, qlora, custom_qlora, hqq_lora, dora, bnb_dora, hqq_dora, llama_pro, bnb_llama_pro, hqq_llama_pro; did you mean qlora?"},
 		{[]string{"precision", "fp16_autocats"}, "--precision: found fp16_autocats, expected one of auto, fp32, bf16, bf16_autocast, fp16_autocast, bf16_buffers_autocast; did you mean fp16_autocast?"},
 		{[]string{"optimizer", "sgd", "wd", "0.1"}, "--wd: found 0.1 with --optimizer sgd, expected adamw or adamw_8bit, which have weight decay"},
 		{[]string{"optimizer", "adadelta", "adam_beta1", "0.9"}, "--adam_beta1: found 0.9 with --optimizer adadelta, expected adamw, adamw_8bit or adam, which have it"},
@@ -104,7 +104,7 @@ func TestRefused(t *testing.T) {
 		{[]string{"lora_target_modules", "q_proj,q_proj"}, "--lora_target_modules: found q_proj twice, expected every name once"},
 		{[]string{"recompute", "block:0"}, `--recompute: found "block:0", expected auto, none, selective, block, block:N with the number of layers, or lean`},
 		{[]string{"recompute", "block", "use_gradient_checkpointing", "false"}, "--use_gradient_checkpointing: found false with --recompute block, expected one of them alone"},
-		{[]string{"init_adapter", "x", "train_type", "full"}, "--init_adapter: found it with --train_type full, expected a train type with adapters: lora or qlora"},
+		{[]string{"init_adapter", "x", "train_type", "full"}, "--init_adapter: found it with --train_type full, expected a train type with adapters: lora, qlora or another with lora or dora in its name"},
 		{[]string{"eval_steps", "5"}, "--eval_steps: found it without --eval_dataset, expected the records to evaluate on"},
 		{[]string{"seed", "-1"}, `--seed: found "-1", expected a whole number of at least 0`},
 	} {

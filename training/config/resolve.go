@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -27,11 +28,15 @@ func (c *Config) Resolve() error {
 		return err
 	}
 	if c.LR == nil {
-		lr := adapterLR
-		if c.TrainType == "full" {
-			lr = fullLR
+		lr := fullLR
+		if c.Type().Adapters() {
+			lr = adapterLR
 		}
 		c.LR = &lr
+	}
+	c.Quantization = cmp.Or(c.Quantization, c.Type().Quantization)
+	if c.Shape == "" {
+		c.ModelName = cmp.Or(c.ModelName, c.LlamaProPath)
 	}
 	if c.CosineMinLRRatio == nil {
 		ratio := cosineMinRatio
@@ -150,7 +155,7 @@ func (c *Config) Validate() error {
 			return err
 		}
 	}
-	for _, check := range []func() error{c.checkTargets, c.checkRecompute, c.checkOptimizer, c.checkTogether} {
+	for _, check := range []func() error{c.checkTargets, c.checkTrainType, c.checkQuantisation, c.checkRecompute, c.checkOptimizer, c.checkTogether} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -162,7 +167,11 @@ func (c *Config) Validate() error {
 func (s *Setting) check(c *Config) error {
 	text := s.Text(c)
 	if s.Choices != nil && text != "" && !slices.Contains(s.Choices, text) {
-		return s.refuse(text, "one of "+strings.Join(s.Choices, ", "), Nearest(text, s.Choices))
+		e := s.refuse(text, "one of "+strings.Join(s.Choices, ", "), Nearest(text, s.Choices))
+		if instead, ok := s.Absent[text]; ok {
+			e.Remedy = instead
+		}
+		return e
 	}
 	if s.Range == nil || text == "" {
 		return nil
@@ -175,7 +184,7 @@ func (s *Setting) check(c *Config) error {
 	return nil
 }
 
-func (s *Setting) refuse(found, want, near string) error {
+func (s *Setting) refuse(found, want, near string) *fault.Error {
 	e := usage(s.Name, fmt.Sprintf("%.80s", found), want)
 	if near != "" {
 		e.Remedy = "did you mean " + near + "?"
@@ -229,10 +238,8 @@ func (c *Config) checkTogether() error {
 		return usage("warmup_steps", "it and --warmup_ratio", "only one of them")
 	case c.ApplyGradientClipping != nil && !*c.ApplyGradientClipping && c.GradNorm != nil:
 		return usage("apply_gradient_clipping", "false with --grad_norm", "one of them alone: --grad_norm turns clipping on")
-	case c.ModelName != "" && c.Shape != "":
+	case c.ModelName+c.LlamaProPath != "" && c.Shape != "":
 		return usage("shape", "it and --model_name", "only one of them")
-	case c.InitAdapter != "" && c.TrainType == "full":
-		return usage("init_adapter", "it with --train_type full", "a train type with adapters: lora or qlora")
 	case c.EvalSteps > 0 && c.EvalDataset == "":
 		return usage("eval_steps", "it without --eval_dataset", "the records to evaluate on")
 	}

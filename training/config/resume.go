@@ -15,11 +15,11 @@ const (
 // mayChange are the settings in which a run that goes on may differ from what it began
 // with. Model and data are compared by content. Of every other setting each step depends.
 var mayChange = []string{
-	"model_name", "init_adapter", "dataset", "dataset_format", "num_epochs", "max_steps",
+	"model_name", "llama_pro_path", "init_adapter", "dataset", "dataset_format", "data_cache", "num_epochs", "max_steps",
 	"use_gradient_checkpointing", "recompute", "memory_limit", "host_memory_limit",
 	"backend", "device", "backend_path", "library_path", "threads", "deterministic",
 	"eval_dataset", "eval_steps", "eval_samples",
-	"output_dir", "overwrite_output_dir", "save_model", "save_steps", "save_minutes", "save_total_limit", "resume", "log_every_n_steps", "log_to",
+	"output_dir", "overwrite_output_dir", "save_model", "save_steps", "save_minutes", "save_total_limit", "resume", "log_every_n_steps", "log_to", "log_telemetry",
 }
 
 // chosen are the settings that a run decides where they say auto, and decides once.

@@ -29,6 +29,7 @@ type Setting struct {
 	Unset    string            // shown as the default where Default is empty
 	Choices  []string          // all values there are; nil = open
 	Synonyms map[string]string // other spellings of values
+	Absent   map[string]string // values that others have and this program has not, and what to do instead
 	Aliases  []string          // other names of the setting
 	Range    *Range            // bounds of a number
 	Help     string
@@ -80,6 +81,8 @@ var settings = []Setting{
 		field:    func(c *Config) any { return &c.DatasetFormat }},
 	{Name: "dataset_samples", Group: ModelAndData, Value: "N", Default: "0", Range: orAll, Help: "use the first N records; 0 = all, or 512 of alpaca_sample, dummy and orca_math",
 		field: func(c *Config) any { return &c.DatasetSamples }},
+	{Name: "data_cache", Group: ModelAndData, Value: "auto|none|DIR", Default: "auto", Help: "folder for tokenised data sets, which the next run on the same data need not tokenise; auto: in the user's cache folder",
+		field: func(c *Config) any { return &c.DataCache }},
 	{Name: "context_length", Group: ModelAndData, Value: "N", Default: "512", Aliases: []string{"max_length"},
 		Range: &Range{Low: 2, High: 1 << 26, Want: "a whole number of at least 2"}, Help: "most tokens of a row; longer ones are cut",
 		field: func(c *Config) any { return &c.ContextLength }},
@@ -90,8 +93,20 @@ var settings = []Setting{
 	{Name: "group_by_length", Group: ModelAndData, Default: "true", Help: "rows of about one length share a batch, where rows are shuffled",
 		field: func(c *Config) any { return &c.GroupByLength }},
 
-	{Name: "train_type", Group: TrainedPart, Default: "qlora", Choices: []string{"full", "lora", "qlora"}, Help: "full: every weight; lora: adapters; qlora: adapters on a base quantised to NF4",
+	{Name: "train_type", Group: TrainedPart, Default: "qlora", Choices: trainTypeNames(), Help: "full: every weight; lora: adapters; dora: adapters and magnitudes; llama_pro: the new blocks of an expanded model; with q or bnb_ on a base quantised to NF4, with hqq_ by HQQ; custom_ names mean the same",
 		field: func(c *Config) any { return &c.TrainType }},
+	{Name: "quantization", Group: TrainedPart, Unset: "what train_type says", Choices: []string{"none", "nf4", "fp4", "hqq", "mlx", "int8"}, Help: "what the frozen base is stored as",
+		field: func(c *Config) any { return &c.Quantization }},
+	{Name: "n_bits", Group: TrainedPart, Value: "N", Default: "4", Range: &Range{Low: 1, High: 8, Want: "a whole number from 1 to 8"}, Help: "bits of a weight: 8, 4, 3, 2 or 1 of hqq; 8, 6, 5, 4, 3 or 2 of mlx",
+		field: func(c *Config) any { return &c.NBits }},
+	{Name: "hqq_group_size", Group: TrainedPart, Value: "N", Default: "64", Range: &Range{Low: 8, High: 1 << 20, Want: "a multiple of 8"}, Help: "how many weights share a scale, of hqq and mlx",
+		field: func(c *Config) any { return &c.HQQGroupSize }},
+	{Name: "hqq_axis", Group: TrainedPart, Value: "0|1", Default: "1", Range: &Range{Low: 0, High: 1, Want: "0 or 1"}, Help: "what a group of hqq is: 1 = weights side by side, 0 = as far apart as there are groups",
+		field: func(c *Config) any { return &c.HQQAxis }},
+	{Name: "hqq_quant_meta", Group: TrainedPart, Default: "false", Help: "quantise hqq's scales and zeros too, to 8 bits",
+		field: func(c *Config) any { return &c.HQQQuantMeta }},
+	{Name: "llama_pro_path", Group: TrainedPart, Value: "DIR", Unset: "model_name", Help: "the expanded model, as trainer expand writes it, where model_name names another",
+		field: func(c *Config) any { return &c.LlamaProPath }},
 	{Name: "lora_rank", Group: TrainedPart, Value: "N", Default: "64", Aliases: []string{"lora_r"}, Range: &Range{Low: 1, High: 1 << 16, Want: "a whole number from 1 to 65536"}, Help: "rank of the adapters",
 		field: func(c *Config) any { return &c.LoraRank }},
 	{Name: "lora_alpha", Group: TrainedPart, Value: "X", Default: "16", Range: positive, Help: "adapters are scaled by lora_alpha/lora_rank",
@@ -100,6 +115,12 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.LoraDropout }},
 	{Name: "lora_target_modules", Group: TrainedPart, Value: "NAMES", Default: "all", Help: "all (k, q, v, up, down, gate), default (q, v), all_linear (all and o_proj), or a comma list",
 		field: func(c *Config) any { return &c.LoraTargetModules }},
+	{Name: "use_rslora", Group: TrainedPart, Default: "false", Help: "scale adapters by lora_alpha/sqrt(lora_rank)",
+		field: func(c *Config) any { return &c.UseRSLoRA }},
+	{Name: "rank_pattern", Group: TrainedPart, Value: "NAME=N,…", Unset: "none", Help: "another rank for modules whose names end so, or match a regular expression, as q_proj=8",
+		field: func(c *Config) any { return &c.RankPattern }},
+	{Name: "alpha_pattern", Group: TrainedPart, Value: "NAME=X,…", Unset: "none", Help: "another alpha for modules likewise",
+		field: func(c *Config) any { return &c.AlphaPattern }},
 
 	{Name: "batch_size", Group: Length, Value: "N", Default: "1", Aliases: []string{"per_device_train_batch_size"}, Range: &Range{Low: 1, High: 1 << 20, Want: "a whole number from 1 to 1048576"}, Help: "rows of a micro-batch",
 		field: func(c *Config) any { return &c.BatchSize }},
@@ -116,7 +137,7 @@ var settings = []Setting{
 		Synonyms: map[string]string{"fused_adamw": "adamw", "adamw_torch": "adamw", "adamw_torch_fused": "adamw", "fused_adam": "adam", "adamw_bnb_8bit": "adamw_8bit"},
 		Help:     "rule by which weights move; adam is adamw without weight decay, adamw_8bit keeps moments in 8 bits, sgd has no momentum",
 		field:    func(c *Config) any { return &c.Optimizer }},
-	{Name: "lr", Group: Optimizing, Value: "X", Unset: "auto: 2e-4 for adapters, 1e-5 for full", Aliases: []string{"learning_rate"}, Range: decay, Help: "peak learning rate",
+	{Name: "lr", Group: Optimizing, Value: "X", Unset: "auto: 2e-4 for adapters, 1e-5 for full and llama_pro", Aliases: []string{"learning_rate"}, Range: decay, Help: "peak learning rate",
 		field: func(c *Config) any { return &c.LR }},
 	{Name: "wd", Group: Optimizing, Value: "X", Unset: "0.1 for adamw and adamw_8bit, 0 for others", Aliases: []string{"weight_decay"}, Range: decay, Help: "weight decay of every trained tensor, of these two alone",
 		field: func(c *Config) any { return &c.WeightDecay }},
@@ -191,7 +212,7 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.Resume }},
 	{Name: "log_every_n_steps", Group: Output, Value: "N", Default: "1", Aliases: []string{"logging_steps"}, Range: counts, Help: "steps between lines of metrics.jsonl and of the log",
 		field: func(c *Config) any { return &c.LogEveryNSteps }},
-	{Name: "log_to", Group: Output, Default: "tqdm", Choices: []string{"tqdm", "stdout"}, Help: "tqdm: progress on standard error; stdout: a plain line a step on standard output",
+	{Name: "log_to", Group: Output, Default: "tqdm", Choices: []string{"tqdm", "stdout"}, Absent: map[string]string{"wandb": noWandb}, Help: "tqdm: progress on standard error; stdout: a plain line a step on standard output",
 		field: func(c *Config) any { return &c.LogTo }},
 	{Name: "log_telemetry", Group: Output, Default: "false", Help: "memory, power, temperature and clocks of the device in metrics.jsonl, where the build and the device have them",
 		field: func(c *Config) any { return &c.LogTelemetry }},

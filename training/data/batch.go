@@ -17,8 +17,8 @@ type Batch struct {
 	Labels    []int32
 	Positions []int32 // [Rows·Seq] 0, 1, 2 … in every sample, on through the padding
 	Samples   []int32 // [Rows·Seq] record numbers: who a token is to random numbers
-	// Segments [Rows·Seq] number the samples of a row from 0, and padding −1: only tokens
-	// of one segment attend to each other. Nil where no row is packed.
+	// Segments [Rows·Seq] number the samples of a row from 0, and padding as one more: only
+	// tokens of one segment attend to each other. Nil where no row is packed.
 	Segments  []int32
 	Lengths   []int32 // [Rows] tokens without padding
 	LabelRows []int32 // flat indices of the positions with a label, ascending
@@ -89,7 +89,7 @@ func (b *Batch) place(start int, e Example) {
 			if b.Segments != nil {
 				b.Segments[at] = int32(segment)
 				if at >= start+len(e.IDs) {
-					b.Segments[at] = -1
+					b.Segments[at]++
 				}
 			}
 			at++

@@ -16,6 +16,7 @@ import (
 // several goroutines at once.
 type Chat struct {
 	where    string // file of the template
+	source   string // text of the template
 	template *jinja.Template
 	tokens   map[string]any // bos_token, eos_token …: text
 }
@@ -68,7 +69,7 @@ func newChat(where, source string, tokens map[string]any) (*Chat, error) {
 		return nil, &fault.Error{Kind: fault.Files, Where: where, Field: "chat template", Err: err,
 			Remedy: "put a simpler template into " + templateFile + " of the model folder"}
 	}
-	return &Chat{where, template, tokens}, nil
+	return &Chat{where, source, template, tokens}, nil
 }
 
 // templateOf reads the field chat_template: a text, or a list of named ones.

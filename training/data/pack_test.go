@@ -106,11 +106,16 @@ func TestPackedBatchCrossesNothing(t *testing.T) {
 	assert.Equal(t, single.Tokens, packed.Tokens)
 	for i, segment := range packed.Segments {
 		padding := i%packed.Seq >= int(packed.Lengths[i/packed.Seq])
-		require.Equal(t, padding, segment == -1)
-		if i%packed.Seq == 0 || padding {
+		if i%packed.Seq == 0 {
+			require.Zero(t, segment)
 			continue
 		}
+		require.GreaterOrEqual(t, segment, packed.Segments[i-1], "segments ascend")
 		same := packed.Segments[i-1] == segment
+		if padding {
+			require.Equal(t, i%packed.Seq != int(packed.Lengths[i/packed.Seq]), same, "padding is one segment")
+			continue
+		}
 		require.Equal(t, same, packed.Samples[i-1] == packed.Samples[i])
 		require.Equal(t, same, packed.Positions[i] != 0)
 	}
@@ -129,7 +134,7 @@ func TestCollatePacked(t *testing.T) {
 		Labels:    []int32{5, 2, no, 6, no, no, 8, no, no, no, no, no},
 		Positions: []int32{0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4, 5},
 		Samples:   []int32{7, 7, 7, 9, 9, 9, 4, 4, 4, 4, 4, 4},
-		Segments:  []int32{0, 0, 0, 1, 1, -1, 0, 0, -1, -1, -1, -1},
+		Segments:  []int32{0, 0, 0, 1, 1, 2, 0, 0, 1, 1, 1, 1},
 		Lengths:   []int32{5, 2},
 		LabelRows: []int32{0, 1, 3, 6},
 		Targets:   []int32{5, 2, 6, 8},

@@ -1,6 +1,6 @@
-"""Prints the loss of a model on chosen records, as Transformers and PEFT compute it.
+"""Prints the losses of models on chosen records, as Transformers and PEFT compute them.
 
-usage: eval_loss.py MODEL ADAPTER|- ROWS.json, where ROWS.json is what
+usage: eval_loss.py ROWS.json MODEL ADAPTER|- [MODEL ADAPTER|- ...], where ROWS.json is what
 `trainer data show --json` prints: the tokens of every row and which are masked.
 """
 import json
@@ -9,23 +9,27 @@ import sys
 import torch
 from transformers import AutoModelForCausalLM
 
-model_dir, adapter, rows_file = sys.argv[1:]
 torch.set_num_threads(2)
-model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
-if adapter != "-":
-    from peft import PeftModel
 
-    model = PeftModel.from_pretrained(model, adapter)
-model.eval()
 
-loss, labelled = 0.0, 0
-with open(rows_file) as f:
-    rows = json.load(f)["rows"]
-for row in rows:
-    ids = torch.tensor([[token["id"] for token in row["tokens"]]])
-    labels = torch.tensor([-100 if token["masked"] else token["id"] for token in row["tokens"]])[1:]
-    with torch.no_grad():
-        logits = model(input_ids=ids).logits[0, :-1].double()
-    loss += torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum").item()
-    labelled += int((labels != -100).sum())
-print(json.dumps({"loss": loss / labelled, "labelled_tokens": labelled}))
+def loss(model_dir, adapter, rows):
+    model = AutoModelForCausalLM.from_pretrained(model_dir, dtype=torch.float32)
+    if adapter != "-":
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter)
+    model.eval()
+    total, labelled = 0.0, 0
+    for row in rows:
+        ids = torch.tensor([[token["id"] for token in row["tokens"]]])
+        labels = torch.tensor([-100 if token["masked"] else token["id"] for token in row["tokens"]])[1:]
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, :-1].double()
+        total += torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum").item()
+        labelled += int((labels != -100).sum())
+    return total / labelled
+
+
+with open(sys.argv[1]) as f:
+    records = json.load(f)["rows"]
+print(json.dumps([loss(model, adapter, records) for model, adapter in zip(sys.argv[2::2], sys.argv[3::2])]))

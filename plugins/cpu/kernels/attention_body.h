@@ -96,15 +96,24 @@ static void query_blocks(const struct attention *t, const struct span *k, int64_
   *high = (end + BLOCK - 1) / BLOCK;
 }
 
+/* Whether two spans have no segment in common, by what lies between their least and
+ * greatest: packed rows, whose segments ascend, are told apart, others only maybe. */
+static int are_strangers(const struct attention *t, const struct span *a, const struct span *b) {
+  return t->segments->present && (a->segment_high < b->segment_low || b->segment_high < a->segment_low);
+}
+
+/* Whether block i of the other side has to be read for a block that may see [low, high). */
+static int is_met(const struct attention *t, int64_t i, int64_t low, int64_t high, const struct span *own, const struct span *other) {
+  return i >= low && i < high && !are_strangers(t, own, other);
+}
+
 enum sight { SEES_NONE, SEES_SOME, SEES_ALL };
 
 /* What a block of queries sees of a block of keys; k->n counts existing keys only. */
 static enum sight sight_of(const struct attention *t, const struct span *q, const struct span *k) {
   enum sight sight = SEES_ALL;
-  if (t->segments->present) {
-    if (q->segment_high < k->segment_low || k->segment_high < q->segment_low) return SEES_NONE;
-    if (q->segment_low != q->segment_high || k->segment_low != k->segment_high) sight = SEES_SOME;
-  }
+  if (are_strangers(t, q, k)) return SEES_NONE;
+  if (t->segments->present && (q->segment_low != q->segment_high || k->segment_low != k->segment_high)) sight = SEES_SOME;
   if (t->causal && k->first + k->n - 1 > q->first + t->offset) sight = SEES_SOME;
   if (t->window && k->first <= q->first + q->n - 1 + t->offset - t->window) sight = SEES_SOME;
   return sight;
@@ -263,6 +272,9 @@ static void forward_task(void *arg, int64_t task, uint32_t worker) {
   }
   for (int64_t i = low; i < high; i++) {
     struct span k = span_of(t, b, i, keys);
+    int met = 0;
+    for (int64_t j = 0; j < n; j++) met |= is_met(t, i, q[j].low, q[j].high, &q[j].at, &k);
+    if (!met) continue;
     load_turned(room.shared[0], t, t->k, b, group, &k);
     struct rows values = load_rows(room.shared[1], t, t->v, b, group, &k);
     for (int64_t j = 0; j < n; j++)
@@ -355,6 +367,9 @@ static void grad_q_task(void *arg, int64_t task, uint32_t worker) {
   }
   for (int64_t i = low; i < high; i++) {
     struct span k = span_of(t, b, i, limit);
+    int met = 0;
+    for (int64_t j = 0; j < n; j++) met |= is_met(t, i, q[j].low, q[j].high, &q[j].at, &k);
+    if (!met) continue;
     load_turned(room.shared[0], t, t->k, b, group, &k);
     load_turned(room.shared[1], t, t->v, b, group, &k);
     struct rows keys = load_rows(room.shared[2], t, t->k, b, group, &k);
@@ -409,6 +424,9 @@ static void add_head(const struct attention *t, struct key_grad *k, int64_t n, c
   }
   for (int64_t i = low; i < high; i++) {
     struct span q = span_of(t, b, i, t->queries);
+    int met = 0;
+    for (int64_t j = 0; j < n; j++) met |= is_met(t, i, k[j].low, k[j].high, &k[j].at, &q);
+    if (!met) continue;
     load_turned(room->shared[0], t, t->q, b, head, &q);
     load_turned(room->shared[1], t, t->grad_o, b, head, &q);
     struct rows queries = load_rows(room->shared[2], t, t->q, b, head, &q);

@@ -38,7 +38,9 @@
   X(kernel_dropout_mask) \
   X(kernel_adamw) \
   X(kernel_global_norm) \
-  X(kernel_guard)
+  X(kernel_guard) \
+  X(kernel_scale) \
+  X(kernel_scale_grad)
 /* clang-format on */
 
 #define TRAINER_CPU_DECLARE(name) extern const struct kernel name;

@@ -29,6 +29,8 @@ struct rowmath {
   double (*dot)(const float *x, const float *y, int64_t n);
   double (*dot3)(const float *x, const float *y, const float *z, int64_t n); /* sum (x y) z */
   void (*accumulate)(float *y, const float *x, int64_t n); /* y += x */
+  void (*multiply)(float *y, const float *x, const float *z, int64_t n);     /* y = x z */
+  void (*multiply_add)(float *y, const float *x, const float *z, int64_t n); /* y += x z */
   void (*swiglu)(float *y, const float *gate, const float *up, int64_t n);
   void (*swiglu_grad)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n);
   void (*rms_scale)(float *y, const float *h, const float *w, float rstd, int64_t n); /* h * rstd * w */

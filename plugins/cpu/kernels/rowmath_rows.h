@@ -112,6 +112,16 @@ static void accumulate_row(float *y, const float *x, int64_t n) {
   for (int64_t i = 0; i < n; i++) y[i] += x[i];
 }
 
+static void multiply_row(float *y, const float *x, const float *z, int64_t n) {
+  SAME_INDEX_ONLY
+  for (int64_t i = 0; i < n; i++) y[i] = x[i] * z[i];
+}
+
+static void multiply_add_row(float *y, const float *x, const float *z, int64_t n) {
+  SAME_INDEX_ONLY
+  for (int64_t i = 0; i < n; i++) y[i] += x[i] * z[i];
+}
+
 static void swiglu_row(float *y, const float *gate, const float *up, int64_t n) {
   SAME_INDEX_ONLY
   for (int64_t i = 0; i < n; i++) y[i] = gate[i] * sigmoid_one(gate[i]) * up[i];
@@ -259,6 +269,8 @@ const struct rowmath ROWMATH = {
     .dot = dot_row,
     .dot3 = dot3_row,
     .accumulate = accumulate_row,
+    .multiply = multiply_row,
+    .multiply_add = multiply_add_row,
     .swiglu = swiglu_row,
     .swiglu_grad = swiglu_grad_row,
     .rms_scale = rms_scale_row,

@@ -64,6 +64,50 @@ __device__ __forceinline__ int segment_of(const attention &a, int b, int positio
   return a.segments && position < limit ? a.segments[b * a.segment_batch + position * a.segment_position] : 0;
 }
 
+/* Widens a range in shared memory to those of all threads; whole numbers, so in any order. */
+__device__ __forceinline__ void widen(int &low, int &high, int first, int last) {
+  first = __reduce_min_sync(0xFFFFFFFFu, first);
+  last = __reduce_max_sync(0xFFFFFFFFu, last);
+  if (threadIdx.x % WARP == 0) {
+    atomicMin(&low, first);
+    atomicMax(&high, last);
+  }
+}
+
+/* Positions of the other side whose segments a block can meet, as [begin, end) cut down to
+ * the first and the last that lie between the least and the greatest of its own: the samples
+ * of packed rows, whose segments ascend. All threads of the block call it. */
+__device__ void meet_segments(const attention &a, int b, int own, int own_end, int tile, int &begin, int &end) {
+  __shared__ int least, greatest, from, to;
+  if (!a.segments || begin >= end) return;
+  if (threadIdx.x == 0) least = from = INT32_MAX, greatest = to = INT32_MIN;
+  __syncthreads();
+  int first = INT32_MAX, last = INT32_MIN;
+  for (int i = own + threadIdx.x; i < own_end; i += blockDim.x) {
+    int segment = segment_of(a, b, i, own_end);
+    first = min(first, segment);
+    last = max(last, segment);
+  }
+  widen(least, greatest, first, last);
+  __syncthreads();
+  first = INT32_MAX, last = INT32_MIN;
+  for (int i = begin + threadIdx.x; i < end; i += blockDim.x) {
+    int segment = segment_of(a, b, i, end);
+    if (segment < least || segment > greatest) continue;
+    first = min(first, i);
+    last = max(last, i);
+  }
+  widen(from, to, first, last);
+  __syncthreads();
+  begin = from < end ? from / tile * tile : end;
+  end = to < end ? to + 1 : end;
+}
+
+/* The segments of a tile of N positions, into shared memory. */
+template <int N, int THREADS> __device__ __forceinline__ void load_segments(int *tile, const attention &a, int b, int first, int limit) {
+  for (int i = threadIdx.x; i < N; i += THREADS) tile[i] = segment_of(a, b, first + i, limit);
+}
+
 /* ---- storing ---- */
 
 /* Rows of a warp, acc times factor, to positions [first, first + 16) below limit. */
@@ -102,6 +146,7 @@ template <typename T, int D_, int WARPS_, int N_> struct tiling {
 
 template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) attend(attention a) {
   extern __shared__ __align__(16) char memory[];
+  __shared__ int key_segment[S::N];
   T *q = (T *)memory, *k = q + S::OWN, *v = k + S::OTHER;
   int blocks = gridDim.x / S::CHUNKS, chunk = blockIdx.x / blocks;
   int first = (blocks - 1 - (int)blockIdx.x % blocks) * S::ROWS; /* the longest rows of a causal mask begin first */
@@ -116,8 +161,10 @@ template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) 
   float o[S::C / 8][4] = {};
   rows keys = a.k.of(b, group), values = a.v.of(b, group);
 
+  meet_segments(a, b, first, min(first + S::ROWS, a.queries), S::N, begin, end);
   load_tile<T, S::D, S::ROWS, S::THREADS>(q, a.q.of(b, h), first, a.queries, a.width);
   if (begin < end) load_tile<T, S::D, S::N, S::THREADS>(k, keys, begin, limit, a.width);
+  load_segments<S::N, S::THREADS>(key_segment, a, b, begin, limit);
   for (int l = begin; l < end; l += S::N) {
     wait_copies();
     __syncthreads(); /* k is here, and nobody reads the last v any more */
@@ -129,8 +176,8 @@ template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) 
     for (int n = 0; n < S::N / 8; n++)
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        int key = l + 8 * n + 2 * t + e % 2, half = e / 2;
-        bool seen = plain || (key > sight[half].low && key <= sight[half].high && segment[half] == segment_of(a, b, key, limit));
+        int c = 8 * n + 2 * t + e % 2, key = l + c, half = e / 2;
+        bool seen = plain || (key > sight[half].low && key <= sight[half].high && segment[half] == key_segment[c]);
         p[n][e] = seen ? p[n][e] * scale : -INFINITY;
       }
 #pragma unroll
@@ -158,6 +205,7 @@ template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) 
     wait_copies();
     __syncthreads(); /* v is here, and nobody reads this k any more */
     if (l + S::N < end) load_tile<T, S::D, S::N, S::THREADS>(k, keys, l + S::N, limit, a.width);
+    load_segments<S::N, S::THREADS>(key_segment, a, b, l + S::N, limit);
     column_product<T, S::N, S::D, S::C>::add(o, p, v + chunk * S::C);
   }
   wait_copies();
@@ -203,6 +251,7 @@ __device__ __forceinline__ float delta_at(const attention &a, int b, int h, int 
 /* dq of a block of queries: over keys, dq += scale * (p (dp - delta)) k. */
 template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) grad_queries(attention a) {
   extern __shared__ __align__(16) char memory[];
+  __shared__ int key_segment[S::N];
   T *q = (T *)memory, *d = q + S::OWN, *k = d + S::OWN, *v = k + S::OTHER;
   int blocks = gridDim.x / S::CHUNKS, chunk = blockIdx.x / blocks;
   int first = (blocks - 1 - (int)blockIdx.x % blocks) * S::ROWS;
@@ -216,12 +265,14 @@ template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) 
   float lse[2] = {lse_at(a, b, h, row), lse_at(a, b, h, row + 8)}, delta[2] = {delta_at(a, b, h, row), delta_at(a, b, h, row + 8)};
   float scale = a.scale * LOG2E, dq[S::C / 8][4] = {};
 
+  meet_segments(a, b, first, min(first + S::ROWS, a.queries), S::N, begin, end);
   load_tile<T, S::D, S::ROWS, S::THREADS>(q, a.q.of(b, h), first, a.queries, a.width);
   load_tile<T, S::D, S::ROWS, S::THREADS>(d, a.grad_o.of(b, h), first, a.queries, a.width);
   for (int l = begin; l < end; l += S::N) {
     __syncthreads();
     load_tile<T, S::D, S::N, S::THREADS>(k, a.k.of(b, group), l, limit, a.width);
     load_tile<T, S::D, S::N, S::THREADS>(v, a.v.of(b, group), l, limit, a.width);
+    load_segments<S::N, S::THREADS>(key_segment, a, b, l, limit);
     wait_copies();
     __syncthreads();
     float p[S::N / 8][4] = {}, dp[S::N / 8][4] = {};
@@ -232,8 +283,8 @@ template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) 
     for (int n = 0; n < S::N / 8; n++)
 #pragma unroll
       for (int e = 0; e < 4; e++) {
-        int key = l + 8 * n + 2 * t + e % 2, half = e / 2;
-        bool seen = plain || (key > sight[half].low && key <= sight[half].high && segment[half] == segment_of(a, b, key, limit));
+        int c = 8 * n + 2 * t + e % 2, key = l + c, half = e / 2;
+        bool seen = plain || (key > sight[half].low && key <= sight[half].high && segment[half] == key_segment[c]);
         p[n][e] = seen ? exp2f(p[n][e] * scale - lse[half]) * (dp[n][e] - delta[half]) : 0.0f;
       }
     column_product<T, S::N, S::D, S::C>::add(dq, p, k + chunk * S::C);
@@ -263,6 +314,7 @@ template <typename T, typename S> __global__ void __launch_bounds__(S::THREADS) 
   int64_t offset = offset_of(a), low = a.causal ? first - offset : 0, high = a.window ? first + S::ROWS - 1 + a.window - offset : a.queries;
   int begin = low < 0 ? 0 : low < a.queries ? (int)low / S::N * S::N : a.queries, end = high < 0 ? 0 : high < a.queries ? (int)high : a.queries;
   if (first >= limit) end = begin;
+  meet_segments(a, b, first, min(first + S::ROWS, limit), S::N, begin, end);
   int segment[2] = {segment_of(a, b, row, limit), segment_of(a, b, row + 8, limit)};
   float scale = a.scale * LOG2E, dk[S::C / 8][4] = {}, dv[S::C / 8][4] = {};
 

@@ -80,20 +80,23 @@ template <typename T> __device__ __forceinline__ place place_of(const operands<T
   return p;
 }
 
-template <typename T> __device__ __forceinline__ vec<T, 8> read_eight(const T *from, int vectors) {
-  if (vectors) return load_vec<T, 8>(from);
-  vec<T, 8> x;
-  for (int i = 0; i < 8; i++) x.v[i] = from[i];
-  return x;
+/* Ones in the halves of a word whose values two bits keep. */
+__device__ __forceinline__ uint32_t halves(uint32_t bits) { return (bits & 1 ? 0x0000FFFFu : 0u) | (bits & 2 ? 0xFFFF0000u : 0u); }
+
+/* Eight values under the bits of a byte: those dropped become 0. */
+template <typename T> __device__ __forceinline__ vec<T, 8> keep(const T *from, uint32_t bits) {
+  uint4 x = *(const uint4 *)from;
+  x.x &= halves(bits);
+  x.y &= halves(bits >> 2);
+  x.z &= halves(bits >> 4);
+  x.w &= halves(bits >> 6);
+  return *(vec<T, 8> *)&x;
 }
 
-/* Eight values under the bits of a byte. */
-template <typename T> __device__ __forceinline__ void write_eight(const operands<T> &o, const T *from, uint32_t bits, int row, int col) {
-  vec<T, 8> x = load_vec<T, 8>(from), more = {};
-  if (o.add) more = read_eight(o.add + row * o.add_row + col, o.vectors);
-#pragma unroll
-  for (int i = 0; i < 8; i++) x.v[i] = from_f32<T>((bits >> i & 1 ? to_f32(x.v[i]) : 0.0f) + (o.add ? to_f32(more.v[i]) : 0.0f));
+template <typename T> __device__ __forceinline__ void write_eight(const operands<T> &o, vec<T, 8> x, int row, int col) {
+  const T *add = o.add + row * o.add_row + col;
   T *to = o.dst + row * o.dst_row + col;
+  for (int i = 0; o.add && i < 8; i++) x.v[i] = from_f32<T>(to_f32(x.v[i]) + to_f32(add[i]));
   if (o.vectors) store_vec<T, 8>(to, x);
   else
     for (int i = 0; i < 8; i++) to[i] = x.v[i];
@@ -134,7 +137,7 @@ template <typename T> __global__ void __launch_bounds__(THREADS, BLOCKS) product
 #pragma unroll
     for (int i = 0; i < EIGHTS; i++) {
       place p = place_of(o, row, col, i);
-      if (p.inside) write_eight(o, out + (p.row - row) * PITCH<T, COLS> + p.col - col, bits[i], p.row, p.col);
+      if (p.inside) write_eight(o, keep(out + (p.row - row) * PITCH<T, COLS> + p.col - col, bits[i]), p.row, p.col);
     }
   }
   wait_copies();
