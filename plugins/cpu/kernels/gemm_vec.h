@@ -142,7 +142,7 @@ static inline u8x16 vec_nibbles(const uint8_t *codes, int high_first) {
   __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), mask), low = _mm_and_si128(bytes, mask);
   return (u8x16)(high_first ? _mm_unpacklo_epi8(high, low) : _mm_unpacklo_epi8(low, high));
 #else
-  u8x16 nibbles;
+  u8x16 nibbles = {0};
   for (int i = 0; i < 8; i++) {
     nibbles[2 * i] = high_first ? codes[i] >> 4 : codes[i] & 15;
     nibbles[2 * i + 1] = high_first ? codes[i] & 15 : codes[i] >> 4;
