@@ -26,7 +26,6 @@ const (
 	noOffload = "moving things to the host is not here yet: trainer plan says what fits, and --recompute saves memory"
 	noWandb   = "logging to wandb is not here yet: metrics.jsonl in the output folder has every number"
 	oneStep   = "a profile is of one step: trainer bench --profile"
-	notYet    = "this train type is not here yet"
 )
 
 var idleSwitch = []string{"false"}
@@ -35,8 +34,8 @@ var idleSwitch = []string{"false"}
 var originals = []Original{
 	{Name: "world_size", Default: "-1", Group: Device, Idle: []string{"-1", "1"}, Answer: noRanks},
 	{Name: "backend", Default: "cuda", Note: "auto, or the name of any backend found; mps and mlx mean metal"},
-	{Name: "train_type", Default: "qlora"},
-	{Name: "llama_pro_path", Group: TrainedPart, Answer: notYet},
+	{Name: "train_type", Default: "qlora", Note: "also dora and llama_pro on bases that are not quantised; custom_lora and custom_qlora mean lora and qlora"},
+	{Name: "llama_pro_path", Note: "the folder itself, whose config.json or name says which blocks are new; model_name may name it as well"},
 	{Name: "batch_size", Default: "1"},
 	{Name: "context_length", Default: "512"},
 	{Name: "gradient_accumulation_steps", Default: "1", Note: "the loss is the mean over all labelled tokens of a step; see loss_normalization"},
@@ -59,7 +58,7 @@ var originals = []Original{
 	{Name: "lora_dropout", Default: "0.1", Note: "of DoRA too"},
 	{Name: "lora_target_modules", Default: "all", Note: "also all_linear and a comma list"},
 	{Name: "verbose", Default: "false", Group: Output, Switch: true, Idle: idleSwitch, Answer: "run.yaml in the output folder holds every setting, and trainer plan prints what takes memory"},
-	{Name: "lr", Default: "1e-5", Note: "2e-4 for adapters"},
+	{Name: "lr", Default: "1e-5", Note: "2e-4 for adapters, 1e-5 for full and Llama-Pro"},
 	{Name: "apply_gradient_clipping", Default: "false"},
 	{Name: "grad_norm", Default: "0.3", Note: "setting it turns clipping on"},
 	{Name: "wd", Default: "0.1"},
@@ -79,8 +78,8 @@ var originals = []Original{
 	{Name: "name", Group: Output, Answer: noWandb},
 	{Name: "group", Group: Output, Answer: noWandb},
 	{Name: "entity", Group: Output, Answer: noWandb},
-	{Name: "n_bits", Default: "4", Group: TrainedPart, Idle: []string{"4"}, Answer: notYet},
-	{Name: "hqq_group_size", Default: "64", Group: TrainedPart, Answer: notYet},
+	{Name: "n_bits", Default: "4", Note: "of HQQ and MLX"},
+	{Name: "hqq_group_size", Default: "64", Note: "groups are axis 1 of HQQ, or axis 0 with hqq_axis 0, as theirs; of MLX too"},
 	{Name: "profile", Default: "false", Group: Output, Switch: true, Idle: idleSwitch, Answer: oneStep},
 	{Name: "profiling_output", Default: "profiles", Group: Output, Answer: "trainer bench --profile --profiling_output says where the trace of a step goes"},
 	{Name: "with_stack", Default: "false", Group: Output, Switch: true, Idle: idleSwitch, Answer: "there are no Python stacks: trainer bench --profile tells ops by phase"},
