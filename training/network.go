@@ -142,7 +142,7 @@ func (n *Network) Linear(b *op.Builder, x *op.Value, draw op.Draw, names ...stri
 	var mask *op.Value
 	if p := n.LoRA.Dropout; adapted && p > 0 && !n.evaluate {
 		a.KeepScale = 1 / (1 - p)
-		mask = b.DropoutMask(op.SiteOf("lora_dropout", names[0]), p, x.Shape[1], draw)
+		a.Dropped, mask = b.Dropout(op.SiteOf("lora_dropout", names[0]), p, x, draw)
 	}
 	var g, bias *op.Value
 	if adapted {

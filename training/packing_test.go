@@ -27,7 +27,7 @@ func longestRow(rows []data.Example) (n int64) {
 // Packed samples do not see each other: losses, gradients and the loss of an evaluation
 // are those of samples in rows of their own, dropout included.
 func TestPackingChangesNoLoss(t *testing.T) {
-	for _, method := range []string{"lora", "qlora", "full"} {
+	for _, method := range []string{"lora", "qlora", "bnb_dora", "full"} {
 		for _, recompute := range []string{"none", "block"} {
 			single := newTrial(method)
 			single.Batch, single.Recompute = int64(len(single.rows)), recompute

@@ -126,11 +126,11 @@ type AttrLinearCrossEntropy struct {
 
 // AttrDropoutMask mirrors trainer_attr_dropout_mask.
 type AttrDropoutMask struct {
-	SiteLo   uint32
-	SiteHi   uint32
-	PBits    uint32
-	Reserved uint32
-	Features int64 // K
+	SiteLo        uint32
+	SiteHi        uint32
+	PBits         uint32
+	KeepScaleBits uint32
+	Features      int64 // K
 }
 
 // AttrAdamw mirrors trainer_attr_adamw.

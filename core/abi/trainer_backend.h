@@ -316,10 +316,10 @@ typedef struct trainer_attr_quant {
   int64_t cols; /* in */
 } trainer_attr_quant;
 
-/* y [T, sum N_p], u? [T, sum r_p] <- x [T,K], mask? u8 [T, ceil(K/8)],
+/* y [T, sum N_p], u? [T, sum r_p] <- x [T,K], mask? u8 [T, ceil(K/8)] or drop(x) float [T,K],
  *   then for each projection p: weight(8) [N_p,K], bias? [N_p], A? [r_p,K], B? [N_p,r_p]
  * u_p = drop(x) A_p^T; y_p = x W_p^T + bias_p + scale_p * u_p B_p^T, side by side.
- * drop(x) = x * bit * keep_scale where the mask is present, else x; bit k of a row is
+ * drop(x) is given, or x * bit * keep_scale where a mask is present, else x; bit k of a row is
  * bit k%8 (lowest first) of byte k/8. u is present exactly when a projection has A, B. */
 #define TRAINER_OP_LINEAR 0x110u
 /* dx? [T,K], v? [T, sum r_p] <- dy [T, sum N_p], mask?, residual? [T,K],
@@ -409,14 +409,15 @@ typedef struct trainer_attr_linear_cross_entropy {
   trainer_quant_format format;
 } trainer_attr_linear_cross_entropy;
 
-/* mask u8 [T, ceil(K/8)] <- samples i32 [T], positions i32 [T], seed i32 [2], step i32 [1]
- * bit k = RANDOM(site)[t,k] >= p; unused bits 0. */
+/* mask u8 [T, ceil(K/8)], y? [T,K] <- samples i32 [T], positions i32 [T], seed i32 [2], step i32 [1], x? [T,K]
+ * bit k = RANDOM(site)[t,k] >= p; unused bits 0. y = x * bit * keep_scale, present exactly when
+ * x is. */
 #define TRAINER_OP_DROPOUT_MASK 0x170u
 typedef struct trainer_attr_dropout_mask {
   uint32_t site_lo;
   uint32_t site_hi;
   uint32_t p_bits;
-  uint32_t reserved;
+  uint32_t keep_scale_bits; /* usually 1 / (1 - p); used only with x */
   int64_t features; /* K */
 } trainer_attr_dropout_mask;
 

@@ -30,6 +30,7 @@ type linearShape struct {
 	l           layout // of x and dy
 	m           layout // of y and dx
 	without     string // outputs that are absent: x, v, w, b
+	dropped     bool   // drop(x) is given, not a mask
 	fresh       bool   // gradients of weights are set, not added to
 }
 
@@ -55,7 +56,7 @@ func (s linearShape) String() string {
 		set  bool
 		name string
 	}{{s.mask, " mask"}, {s.residual, " residual"}, {s.compute != 0, " in " + s.compute.String()}, {s.sums != s.weights, " sums " + s.sums.String()},
-		{s.l+s.m > 0, fmt.Sprintf(" %s to %s", s.l, s.m)}, {s.without != "", " without " + s.without}, {s.fresh, " fresh"}} {
+		{s.l+s.m > 0, fmt.Sprintf(" %s to %s", s.l, s.m)}, {s.without != "", " without " + s.without}, {s.dropped, " dropped"}, {s.fresh, " fresh"}} {
 		if option.set {
 			b.WriteString(option.name)
 		}
@@ -130,6 +131,11 @@ func linearCases() (cases []Case) {
 	for _, s := range linearShapes() {
 		if s.without == "" && !s.residual {
 			cases = append(cases, Case{"linear", s.String(), s.linear})
+			if s.mask && s.rank() > 0 {
+				given := s
+				given.mask, given.dropped = false, true
+				cases = append(cases, Case{"linear", given.String(), given.linear})
+			}
 		}
 		if s.without == "" || strings.Contains("xv", s.without) {
 			cases = append(cases, Case{"linear_grad_input", s.String(), s.gradInput})
@@ -210,6 +216,9 @@ func (s linearShape) linear(t *Trial) {
 		u = t.out(s.dtype, plain, s.rows, s.rank())
 	}
 	in := vals(t.in(s.dtype, s.l, t.normal, s.rows, s.in), s.maskOf(t))
+	if s.dropped {
+		in[1] = t.in(s.dtype, s.l, t.normal, s.rows, s.in)
+	}
 	for _, p := range a.Projections {
 		in = append(append(append(in, p.Weight.Operands[:]...), p.Bias), adapterOf(p)...)
 	}

@@ -11,6 +11,14 @@ func randomCases() (cases []Case) {
 	for _, features := range append([]int64{0, 4, 1025}, borders...) {
 		cases = append(cases, randomCase(plain, 5, features), dropoutCase(plain, 0.1, 5, features))
 	}
+	for _, dtype := range floats {
+		for _, features := range []int64{1, 8, 33, 1025, 2048} {
+			cases = append(cases, droppedCase(dtype, plain, 0.25, 7, features))
+		}
+		for _, l := range rowLayouts {
+			cases = append(cases, droppedCase(dtype, l, 0.5, 9, 70))
+		}
+	}
 	for _, l := range rowLayouts {
 		cases = append(cases, randomCase(l, 9, 30), dropoutCase(l, 0.5, 9, 70))
 	}
@@ -41,10 +49,19 @@ func dropoutCase(l layout, p float64, rows, features int64) Case {
 	return Case{"dropout_mask", fmt.Sprintf("%v [%d %d] %s", p, rows, features, l), func(t *Trial) {
 		a := op.DropoutMask{Site: op.SiteOf("test", "mask"), P: p, Features: features}
 		d := t.draw(rows)
-		t.Node(abi.OpDropoutMask, a, vals(t.out(abi.U8, l, rows, (features+7)/8)), vals(d.Samples, d.Positions, d.Seed, d.Step))
+		t.Node(abi.OpDropoutMask, a, vals(t.out(abi.U8, l, rows, (features+7)/8), nil), vals(d.Samples, d.Positions, d.Seed, d.Step, nil))
+	}}
+}
+
+// droppedCase applies the mask to x, too.
+func droppedCase(dtype abi.DType, l layout, p float64, rows, features int64) Case {
+	return Case{"dropout_mask", fmt.Sprintf("%v of %s [%d %d] %s", p, dtype, rows, features, l), func(t *Trial) {
+		a := op.DropoutMask{Site: op.SiteOf("test", "mask"), P: p, KeepScale: 1 / (1 - p), Features: features}
+		d, x, y := t.draw(rows), t.in(dtype, l, t.normal, rows, features), t.out(dtype, l, rows, features)
+		t.Node(abi.OpDropoutMask, a, vals(t.out(abi.U8, plain, rows, (features+7)/8), y), vals(d.Samples, d.Positions, d.Seed, d.Step, x))
 	}}
 }
 
 func randomBenchmarks() []Case {
-	return []Case{randomCase(plain, benchTokens, benchHidden), dropoutCase(plain, 0.1, benchTokens, benchHidden)}
+	return []Case{randomCase(plain, benchTokens, benchHidden), dropoutCase(plain, 0.1, benchTokens, benchHidden), droppedCase(abi.BF16, plain, 0.1, benchTokens, benchHidden)}
 }

@@ -29,6 +29,8 @@ type Linear struct {
 	KeepScale   float64 // 1/(1-p) where a dropout mask is given
 	Fresh       bool    // LinearGradWeight sets its outputs instead of adding to them
 	Projections []Projection
+	Dropped     *Value // drop(x), where it is at hand
+	mask        *Value // what it was made with, for the backward
 }
 
 // Bytes encodes the header and one trainer_projection each.
@@ -68,7 +70,7 @@ func (a Linear) Rank() (r int64) {
 }
 
 // Linear applies projections to one x [T,K]: y [T, sum N], side by side. mask is the
-// adapters' dropout mask or nil.
+// adapters' dropout mask or nil; a.Dropped spares the backend applying it to x.
 func (b *Builder) Linear(a Linear, x, mask *Value) *Value {
 	y := b.linearOutput(a, x)
 	b.linear(a, y, x, mask)
@@ -79,7 +81,7 @@ func (b *Builder) Linear(a Linear, x, mask *Value) *Value {
 func (b *Builder) LinearApart(a Linear, x, mask *Value) *Value {
 	y, from := b.linearOutput(a, x), int64(0)
 	for _, p := range a.Projections {
-		one := Linear{Compute: a.Compute, KeepScale: a.KeepScale, Projections: []Projection{p}}
+		one := Linear{Compute: a.Compute, KeepScale: a.KeepScale, Dropped: a.Dropped, Projections: []Projection{p}}
 		to := from + one.Width()
 		b.linear(one, y.Slice(1, from, to), x, mask)
 		from = to
@@ -96,9 +98,12 @@ func (b *Builder) linear(a Linear, y, x, mask *Value) {
 	if a.Rank() > 0 {
 		u = b.Value("u", Activation, x.Shape[0], a.Rank())
 	} else {
-		mask = nil
+		mask, a.Dropped = nil, nil
 	}
 	in := vals(x, mask)
+	if a.Dropped != nil {
+		a.mask, in[1] = mask, a.Dropped
+	}
 	for _, p := range a.Projections {
 		in = append(in, p.Weight.Operands[:]...)
 		in = append(in, p.Bias)
@@ -116,11 +121,15 @@ func (p Projection) adapterValues() []*Value {
 
 func backwardLinear(w *Backprop, n *Node) {
 	a, x, mask := n.Attr.(Linear), n.In[0], n.In[1]
+	kept, drop := x, mask // what the adapters read, or are to drop
+	if a.Dropped != nil {
+		mask, kept, drop = a.mask, n.In[1], nil
+	}
 	dy, u := w.Grad(n.Out[0]), n.Out[1]
 	w.linearGradWeight(a, x, dy) // before dx takes memory: x may have been recomputed for it
 	v := w.linearGradInput(a, x, mask, dy)
 	if a.Rank() > 0 {
-		w.linearGradAdapter(a, x, mask, u, v, dy)
+		w.linearGradAdapter(a, kept, drop, u, v, dy)
 	}
 }
 
@@ -204,8 +213,10 @@ func (a Linear) split(in []*Value, hasBias bool) []operands {
 func composeLinear(b *Builder, n *Node) {
 	a, x, y, u := n.Attr.(Linear), n.In[0], n.Out[0], n.Out[1]
 	kept := x
-	if a.Rank() > 0 {
-		kept = b.dropped(x, n.In[1], a.KeepScale)
+	if drop := n.In[1]; drop != nil && drop.Type().IsFloat() {
+		kept = drop
+	} else if a.Rank() > 0 {
+		kept = b.dropped(x, drop, a.KeepScale)
 	}
 	for _, p := range a.split(n.In[2:], true) {
 		yp := b.product(x, transposed(b.dense(p.weight, p.format, p.n, p.k)), 1, a.Compute)

@@ -20,21 +20,32 @@ func (b *Builder) Random(dst *Value, site Site, d Draw) {
 
 // DropoutMask is the attribute of OpDropoutMask: a bit is set with probability 1 - P.
 type DropoutMask struct {
-	Site     Site
-	P        float64
-	Features int64
+	Site      Site
+	P         float64
+	KeepScale float64 // of y, where x is given
+	Features  int64
 }
 
 // Bytes encodes the attribute.
 func (a DropoutMask) Bytes() []byte {
-	return abi.AttrBytes(abi.AttrDropoutMask{SiteLo: uint32(a.Site), SiteHi: uint32(a.Site >> 32), PBits: f32(a.P), Features: a.Features})
+	return abi.AttrBytes(abi.AttrDropoutMask{SiteLo: uint32(a.Site), SiteHi: uint32(a.Site >> 32), PBits: f32(a.P), KeepScaleBits: f32(a.KeepScale), Features: a.Features})
 }
 
 // DropoutMask makes the mask u8 [T, ceil(features/8)] of a site.
 func (b *Builder) DropoutMask(site Site, p float64, features int64, d Draw) *Value {
 	mask := b.Fixed("mask", abi.U8, d.Samples.Shape[0], (features+7)/8)
-	b.Node(abi.OpDropoutMask, DropoutMask{Site: site, P: p, Features: features}, vals(mask), d.values())
+	b.Node(abi.OpDropoutMask, DropoutMask{Site: site, P: p, Features: features}, vals(mask, nil), append(d.values(), nil))
 	return mask
+}
+
+// Dropout makes the mask of a site and what it leaves of x [T,K]: elements dropped with
+// probability p, the others scaled by 1/(1-p).
+func (b *Builder) Dropout(site Site, p float64, x *Value, d Draw) (y, mask *Value) {
+	features := x.Shape[1]
+	y, mask = b.Like("dropped", x), b.Fixed("mask", abi.U8, x.Shape[0], (features+7)/8)
+	a := DropoutMask{Site: site, P: p, KeepScale: 1 / (1 - p), Features: features}
+	b.Node(abi.OpDropoutMask, a, vals(mask, y), append(d.values(), x))
+	return y, mask
 }
 
 func composeDropoutMask(b *Builder, n *Node) {
@@ -50,6 +61,9 @@ func composeDropoutMask(b *Builder, n *Node) {
 	packed := b.Fixed("packed", abi.U8, mask.Shape...)
 	b.Pack(packed.Reshape(mask.Count()), bits.Reshape(rows*width), 1, 1)
 	b.Copy(mask, packed)
+	if y := n.Out[1]; y != nil {
+		b.Cast(y, b.dropped(n.In[4], packed, a.KeepScale))
+	}
 }
 
 // dropped is x * bit * keepScale under a mask u8 [T, ceil(K/8)]; x itself without one.

@@ -47,6 +47,12 @@ func linear(c *call) error {
 		return err
 	}
 	clear(y.data)
+	kept := x
+	if mask != nil && mask.dtype.IsFloat() {
+		kept = mask.matrix()
+	} else if attr.Rank() > 0 {
+		kept = dropped(x, mask, attr.KeepScale)
+	}
 	for _, p := range list {
 		yp := y.columns(p.from, p.width)
 		c.addProduct(yp, x, p.w.transposed(), 1, attr.Compute)
@@ -57,7 +63,7 @@ func linear(c *call) error {
 			continue
 		}
 		up := newMatrix(x.rows, p.rank)
-		c.addProduct(up, dropped(x, mask, attr.KeepScale), p.a.matrix().transposed(), 1, attr.Compute)
+		c.addProduct(up, kept, p.a.matrix().transposed(), 1, attr.Compute)
 		c.addProduct(yp, up, p.b.matrix().transposed(), p.scale, attr.Compute)
 		copyInto(c.out[1].matrix().columns(p.first, p.rank), up)
 	}

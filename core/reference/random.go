@@ -55,6 +55,9 @@ func dropoutMask(c *call) error {
 			}
 		}
 	}
+	if y := c.out[1]; y != nil {
+		copyInto(y.matrix(), dropped(c.in[4].matrix(), c.out[0], a.KeepScale))
+	}
 	return nil
 }
 

@@ -45,8 +45,9 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   int32_t status = linear_check(call, &linear, 2, 0, 2, OPERANDS_EACH, text, text_bytes);
   if (status) return status;
   int64_t rows = call->in[0].shape[0];
-  if (!gemm_is_matrix(&call->in[0], rows, linear.in) || !gemm_is_mask(&call->in[1], rows, linear.in) || !gemm_is_matrix(&call->out[0], rows, linear.out))
-    return refuse(text, text_bytes, TRAINER_INVALID, "x, mask or y does not have the shape of the projections");
+  int dropped = gemm_is_mask(&call->in[1], rows, linear.in) || gemm_is_matrix(&call->in[1], rows, linear.in);
+  if (!gemm_is_matrix(&call->in[0], rows, linear.in) || !dropped || !gemm_is_matrix(&call->out[0], rows, linear.out))
+    return refuse(text, text_bytes, TRAINER_INVALID, "x, mask, drop(x) or y does not have the shape of the projections");
   if (linear.rank ? !gemm_is_matrix(&call->out[1], rows, linear.rank) : call->out[1].present)
     return refuse(text, text_bytes, TRAINER_INVALID, "u is not a matrix of the adapters' ranks");
   for (uint32_t p = 0; p < linear.n; p++) {
@@ -75,8 +76,10 @@ static uint64_t workspace(const struct call *call, uint32_t threads) {
 
 /* u_p = drop(x) A_p^T, at column `col` of u. */
 static void project_down(const struct call *call, const struct linear *linear, const trainer_projection *p, const struct view *a, int64_t col) {
-  struct gemm_term term = {gemm_lines(&call->in[0], 0), gemm_view(a, 0, 0), linear->in};
-  gemm_set_mask(&term.a, &call->in[1], f32_from_bits(linear->attr->keep_scale_bits));
+  const struct view *drop = &call->in[1];
+  int given = drop->present && is_float(drop);
+  struct gemm_term term = {gemm_lines(given ? drop : &call->in[0], 0), gemm_view(a, 0, 0), linear->in};
+  if (!given) gemm_set_mask(&term.a, drop, f32_from_bits(linear->attr->keep_scale_bits));
   struct gemm_job job = gemm_job_make(call->isa, linear->attr->compute, call->in[0].shape[0], p->rank, &term, 1);
   job.c = gemm_matrix_view(&call->out[1], col);
   gemm_run(&job, call->pool, call->workspace);

@@ -41,6 +41,7 @@ struct draws {
   float p;
   int64_t features;
   int64_t rows;
+  float keep_scale;
 };
 
 /* Numbers of features [at, at + n) of a row; at is a multiple of 4, n at most STRIDED_ROW. */
@@ -85,7 +86,7 @@ static void random_task(void *arg, int64_t task, uint32_t worker) {
 
 static void random_run(const struct call *call) {
   const trainer_attr_random *attr = call->attr;
-  struct draws draws = {call, rowmath_for(call->isa), site_of(call, attr->site_lo, attr->site_hi), 0, call->out[0].shape[1], call->out[0].shape[0]};
+  struct draws draws = {call, rowmath_for(call->isa), site_of(call, attr->site_lo, attr->site_hi), 0, call->out[0].shape[1], call->out[0].shape[0], 0};
   each_row(&draws, random_task);
 }
 
@@ -93,14 +94,25 @@ const struct kernel kernel_random = {.op = TRAINER_OP_RANDOM, .name = "random", 
 
 /* ---- dropout mask ---- */
 
+static int is_activation(const struct view *view, int64_t rows, int64_t cols) {
+  return is_float(view) && view->rank == 2 && has_rows(view) && view->shape[0] == rows && view->shape[1] == cols;
+}
+
+static int dropped_ok(const struct view *y, const struct view *x, int64_t rows, int64_t cols) {
+  if (!y->present && !x->present) return 1;
+  return is_activation(y, rows, cols) && is_activation(x, rows, cols);
+}
+
 static int32_t mask_check(const struct call *call, char *text, uint64_t bytes) {
   const trainer_attr_dropout_mask *attr = call->attr;
   const struct view *mask = &call->out[0];
-  if (call->n_out != 1 || call->n_in != 4 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask, four inputs and its attributes");
+  if (call->n_out != 2 || call->n_in != 5 || call->attr_bytes < sizeof *attr)
+    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs two outputs, five inputs and its attributes");
   if (!is_dtype(mask, TRAINER_U8) || mask->rank != 2 || !has_rows(mask) || attr->features < 0 || attr->features > INT32_MAX ||
       mask->shape[1] != (attr->features + 7) / 8 || !inputs_ok(call, mask->shape[0]))
     return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask u8 [T, ceil(K/8)], samples, positions i32 [T], seed i32 [2], step i32 [1]");
+  if (!dropped_ok(&call->out[1], &call->in[4], mask->shape[0], attr->features))
+    return refuse(text, bytes, TRAINER_INVALID, "x and y of dropout_mask are not both absent, or both float [T, K]");
   return TRAINER_OK;
 }
 
@@ -113,6 +125,15 @@ static void keep_bits(uint8_t *mask, const float *x, float p, int64_t n) {
   }
 }
 
+/* y = x * bit * keep_scale for n numbers of a row from `at` on. */
+static void drop_row(const struct call *call, const uint8_t *mask, int64_t row, int64_t at, int64_t n, float keep_scale) {
+  const struct view *x = &call->in[4], *y = &call->out[1];
+  float values[STRIDED_ROW];
+  load_f32(values, row_at(x, row, at), x->dtype, n);
+  for (int64_t i = 0; i < n; i++) values[i] = mask[i / 8] >> (i % 8) & 1 ? values[i] * keep_scale : 0.0f;
+  store_f32(row_at(y, row, at), y->dtype, values, n);
+}
+
 static void mask_task(void *arg, int64_t task, uint32_t worker) {
   const struct draws *draws = arg;
   (void)worker;
@@ -123,13 +144,14 @@ static void mask_task(void *arg, int64_t task, uint32_t worker) {
       int64_t left = draws->features - at, n = left < STRIDED_ROW ? left : STRIDED_ROW;
       draw(x, draws, row, at, n);
       keep_bits(mask + at / 8, x, draws->p, n);
+      if (draws->call->out[1].present) drop_row(draws->call, mask + at / 8, row, at, n, draws->keep_scale);
     }
   }
 }
 
 static void mask_run(const struct call *call) {
   const trainer_attr_dropout_mask *attr = call->attr;
-  struct draws draws = {call, rowmath_for(call->isa), site_of(call, attr->site_lo, attr->site_hi), f32_from_bits(attr->p_bits), attr->features, call->out[0].shape[0]};
+  struct draws draws = {call, rowmath_for(call->isa), site_of(call, attr->site_lo, attr->site_hi), f32_from_bits(attr->p_bits), attr->features, call->out[0].shape[0], f32_from_bits(attr->keep_scale_bits)};
   each_row(&draws, mask_task);
 }
 

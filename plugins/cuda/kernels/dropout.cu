@@ -21,6 +21,11 @@ struct mask_site {
   uint32_t site_lo, site_hi;
   uint32_t least; /* the least upper 24 bits of a word that keep, above the lower 8 */
   int whole;      /* words of 32 bits can be stored */
+  const void *x; /* what is dropped out, too; NULL: nothing */
+  void *y;
+  int64_t x_row, y_row;
+  float keep_scale;
+  int vectors; /* x and y can be accessed 16 bytes at a time */
 };
 
 /* Bits of features [at, at + 32); those behind the last one are not cleared. */
@@ -37,25 +42,78 @@ __device__ __forceinline__ uint32_t keep_bits(const mask_site &s, philox_key key
   return bits;
 }
 
+/* Eight values under the bits of a byte, scaled. */
+template <typename T> __device__ __forceinline__ void drop_eight(T *y, const T *x, uint32_t bits, float keep_scale) {
+  constexpr int n = 16 / sizeof(T);
+#pragma unroll
+  for (int i = 0; i < 8; i += n) {
+    vec<T, n> part = load_vec<T, n>(x + i);
+#pragma unroll
+    for (int j = 0; j < n; j++) part.v[j] = from_f32<T>(bits >> (i + j) & 1 ? to_f32(part.v[j]) * keep_scale : 0.0f);
+    store_vec<T, n>(y + i, part);
+  }
+}
+
+/* y for the 1,024 features of a warp from `first` on, of which each lane has the bits of 32:
+ * neighbouring lanes take neighbouring eights. */
+template <typename T> __device__ __forceinline__ void drop_row(const mask_site &s, int64_t row, uint32_t first, uint32_t bits) {
+  const T *x = (const T *)s.x + row * s.x_row;
+  T *y = (T *)s.y + row * s.y_row;
+  uint32_t lane = threadIdx.x % WARP;
+#pragma unroll
+  for (uint32_t i = 0; i < 4; i++) {
+    uint32_t byte = __shfl_sync(0xFFFFFFFFu, bits, i * 8 + lane / 4) >> lane % 4 * 8, at = first + (i * WARP + lane) * 8;
+    if (s.vectors && at < s.features) drop_eight<T>(y + at, x + at, byte, s.keep_scale);
+    for (uint32_t k = at; !s.vectors && k < at + 8 && k < s.features; k++) y[k] = from_f32<T>(byte >> (k - at) & 1 ? to_f32(x[k]) * s.keep_scale : 0.0f);
+  }
+}
+
 /* One thread makes the same four bytes of some rows. */
-__global__ void __launch_bounds__(THREADS) make_mask(const __grid_constant__ mask_site s) {
-  uint32_t at = (blockIdx.x * THREADS + threadIdx.x) * 32;
-  if (at >= s.features) return;
+template <typename T> __global__ void __launch_bounds__(THREADS) make_mask(const __grid_constant__ mask_site s) {
+  uint32_t at = (blockIdx.x * THREADS + threadIdx.x) * 32, first = at - threadIdx.x % WARP * 32;
+  if (first >= s.features) return; /* the whole warp */
   philox_key key = philox_key_of(s.seed, s.site_lo, s.site_hi);
-  uint32_t step = (uint32_t)*s.step, left = s.features - at, inside = left < 32 ? (1u << left) - 1 : 0xFFFFFFFFu;
+  uint32_t step = (uint32_t)*s.step, left = at < s.features ? s.features - at : 0, inside = left < 32 ? (1u << left) - 1 : 0xFFFFFFFFu;
   for (int64_t row = blockIdx.y; row < s.rows; row += gridDim.y) {
     uint32_t position = (uint32_t)s.positions[row * s.position_stride], sample = (uint32_t)s.samples[row * s.sample_stride];
     uint32_t bits = keep_bits(s, key, position, sample, step, at) & inside;
     uint8_t *to = s.mask + row * s.pitch + at / 8;
-    if (s.whole) *(uint32_t *)to = bits;
+    if (s.whole && left) *(uint32_t *)to = bits;
     else
       for (uint32_t i = 0; i < 4 && i * 8 < left; i++) to[i] = (uint8_t)(bits >> 8 * i);
+    if (s.y) drop_row<T>(s, row, first, bits);
   }
 }
 
 /* Words from here on have upper 24 bits that are at least p, as f32 in [0, 1). A larger p
  * than any keeps nothing: the caller sees to that. */
 uint32_t least_word(float p) { return p <= 0.0f ? 0u : (uint32_t)ceilf(p * 16777216.0f) << 8; }
+
+int is_activation(const struct view *view, int64_t rows, int64_t cols) {
+  return is_float(view) && view->rank == 2 && has_rows(view) && view->shape[0] == rows && view->shape[1] == cols;
+}
+
+int dropped_ok(const struct view *y, const struct view *x, int64_t rows, int64_t cols) {
+  if (!y->present && !x->present) return 1;
+  return is_activation(y, rows, cols) && is_activation(x, rows, cols) && x->dtype == y->dtype;
+}
+
+void set_dropped(mask_site *s, const struct view *y, const struct view *x, float keep_scale) {
+  if (!y->present) return;
+  s->x = x->data;
+  s->y = y->data;
+  s->x_row = x->stride[0];
+  s->y_row = y->stride[0];
+  s->keep_scale = keep_scale;
+  int64_t n = 16 / list_dtype_bytes(x->dtype);
+  s->vectors = is_aligned16(x->data, y->data) && s->features % 8 == 0 && x->stride[0] % n == 0 && y->stride[0] % n == 0;
+}
+
+int32_t clear(const struct view *view, int64_t bytes_each, cudaStream_t stream, char *text, uint64_t text_bytes) {
+  if (view->present && view->count)
+    cudaMemset2DAsync(view->data, (size_t)(view->stride[0] * bytes_each), 0, (size_t)(view->shape[1] * bytes_each), (size_t)view->shape[0], stream);
+  return launched(text, text_bytes);
+}
 
 int inputs_ok(const struct view *in, int64_t rows) {
   return is_dtype(&in[0], TRAINER_I32) && is_dtype(&in[1], TRAINER_I32) && in[0].rank == 1 && in[1].rank == 1 && in[0].count == rows &&
@@ -65,11 +123,13 @@ int inputs_ok(const struct view *in, int64_t rows) {
 int32_t check(const struct call *call, char *text, uint64_t bytes) {
   const trainer_attr_dropout_mask *attr = (const trainer_attr_dropout_mask *)call->attr;
   const struct view *mask = &call->out[0];
-  if (call->n_out != 1 || call->n_in != 4 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask, four inputs and its attributes");
+  if (call->n_out != 2 || call->n_in != 5 || call->attr_bytes < sizeof *attr)
+    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs two outputs, five inputs and its attributes");
   if (!is_dtype(mask, TRAINER_U8) || mask->rank != 2 || !has_rows(mask) || attr->features < 0 || attr->features > INT32_MAX ||
       mask->shape[1] != (attr->features + 7) / 8 || !inputs_ok(call->in, mask->shape[0]))
     return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask u8 [T, ceil(K/8)], samples, positions i32 [T], seed i32 [2], step i32 [1]");
+  if (!dropped_ok(&call->out[1], &call->in[4], mask->shape[0], attr->features))
+    return refuse(text, bytes, TRAINER_INVALID, "x and y of dropout_mask are not both absent, or both [T, K] of one float type");
   return TRAINER_OK;
 }
 
@@ -92,14 +152,16 @@ int32_t run(const struct call *call, char *text, uint64_t bytes) {
   s.site_hi = attr->site_hi;
   float p = f32_from_bits(attr->p_bits);
   if (!(p <= 16777215.0f / 16777216.0f)) { /* no number in [0, 1) of 24 bits is as large */
-    cudaMemset2DAsync(s.mask, (size_t)s.pitch, 0, (size_t)mask->shape[1], (size_t)s.rows, call->stream);
-    return launched(text, bytes);
+    int32_t status = clear(mask, 1, call->stream, text, bytes);
+    return status ? status : clear(&call->out[1], list_dtype_bytes(call->out[1].dtype), call->stream, text, bytes);
   }
   s.least = least_word(p);
   s.whole = s.features % 32 == 0 && s.pitch % 4 == 0 && (uintptr_t)s.mask % 4 == 0;
   int64_t lines = divide_up(s.rows, ROWS);
   dim3 grid((unsigned)divide_up(divide_up(s.features, 32), THREADS), (unsigned)(lines < 65535 ? lines : 65535));
-  make_mask<<<grid, THREADS, 0, call->stream>>>(s);
+  set_dropped(&s, &call->out[1], &in[4], f32_from_bits(attr->keep_scale_bits));
+  uint32_t dtype = call->out[1].present ? call->out[1].dtype : TRAINER_F32;
+  WITH_FLOAT(T, dtype, make_mask<T><<<grid, THREADS, 0, call->stream>>>(s));
   return launched(text, bytes);
 }
 

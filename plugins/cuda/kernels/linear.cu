@@ -128,8 +128,9 @@ static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
   int32_t status = linear_check(call, &linear, 2, 0, 2, OPERANDS_EACH, text, text_bytes);
   if (status) return status;
   int64_t rows = call->in[0].shape[0];
-  if (!is_matrix(&call->in[0], rows, linear.in) || !is_mask(&call->in[1], rows, linear.in) || !is_matrix(&call->out[0], rows, linear.out))
-    return refuse(text, text_bytes, TRAINER_INVALID, "x, mask or y does not have the shape of the projections");
+  int dropped = is_mask(&call->in[1], rows, linear.in) || is_matrix(&call->in[1], rows, linear.in);
+  if (!is_matrix(&call->in[0], rows, linear.in) || !dropped || !is_matrix(&call->out[0], rows, linear.out))
+    return refuse(text, text_bytes, TRAINER_INVALID, "x, mask, drop(x) or y does not have the shape of the projections");
   if (linear.rank ? !is_matrix(&call->out[1], rows, linear.rank) : call->out[1].present)
     return refuse(text, text_bytes, TRAINER_INVALID, "u is not a matrix of the adapters' ranks");
   for (uint32_t p = 0; p < linear.n; p++) {
@@ -202,15 +203,19 @@ static void lay_out_adapters(struct forward *f, struct blends *blends) {
   struct pass *pass = f->pass;
   struct linear *l = &f->linear;
   struct matrix x = matrix_of(&pass->call->in[0]);
-  const struct view *mask = &pass->call->in[1];
+  const struct view *drop = &pass->call->in[1];
   f->a = scratch_matrix(&pass->scratch, l->compute, l->ranks, l->in);
   f->b = f->joins ? matrix_cols(f->w, l->in, l->ranks) : scratch_matrix(&pass->scratch, l->compute, l->out, l->ranks);
   stack_a(blends, l, f->as, f->a);
   stack_b(blends, l, f->bs, f->b);
   f->down = gemm_reads(&x, l->compute) ? x : matrix_cols(f->x, 0, l->in);
-  if (!mask->present) return;
+  if (!drop->present) return;
+  if (is_float(drop)) {
+    f->down = side_of(pass, blends, matrix_of(drop), l->compute);
+    return;
+  }
   f->down = scratch_matrix(&pass->scratch, l->compute, f->rows, l->in);
-  blends_add(blends, blend_drop(f->down, x, mask, f32_of_bits(l->attr->keep_scale_bits)));
+  blends_add(blends, blend_drop(f->down, x, drop, f32_of_bits(l->attr->keep_scale_bits)));
 }
 
 /* Brings all operands but u to where products read them. */
