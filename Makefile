@@ -12,7 +12,7 @@ CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEAS
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release telemetry native cuda-toolchain test demo lint neon race sanitize fuzz soak interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs backend-reports neon race sanitize fuzz soak interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -52,6 +52,21 @@ lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry 
 	go tool staticcheck ./...
 	$(TELEMETRY) go vet -tags telemetry ./core/telemetry
 
+abi-freeze: ## keep the current minor of the border: header, layout, a compiled backend
+	go run ./internal/abifreeze
+
+docs: ## write the pages of docs/backend that are made from the code
+	go run ./internal/backenddocs
+
+CHECK  = $(BUILD)/bin/trainer backend check $(BUILD)/lib/trainer/backends/trainer-backend
+HAS    = $(BUILD)/bin/trainer devices --json 2>/dev/null | grep -q
+backend-reports: build ## judge the CPU backend in every instruction set, and CUDA where it is
+	$(CHECK)-cpu.so --report docs/backend/reports/cpu.md
+	@for isa in scalar neon avx2 avx512 avx512bf16; do export TRAINER_CPU_ISA=$$isa; \
+	  ! $(HAS) "\"isa\":\"$$isa\"" || $(CHECK)-cpu.so --report docs/backend/reports/cpu-$$isa.md || exit 1; done
+	@if $(HAS) '"name":"cuda","reason":"ok"'; then $(CHECK)-cuda.so --report docs/backend/reports/cuda.md; \
+	else echo "make: no CUDA device is here, its report is left as it is"; fi
+
 neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	@if command -v $(ARM_CC) >/dev/null; then \
 	  $(CMAKE) -B $(BUILD)/neon -DTRAINER_CUDA=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM_CC) >/dev/null && \
@@ -74,11 +89,14 @@ interop: build ## PEFT and Transformers read what we write (needs Python with bo
 soak: build ## kill a run 200 times, or KILLS, and see that it always comes back and ends the same
 	TRAINER_KILLS=$(or $(KILLS),200) $(GO) test -count=1 -timeout 0 -run TestKilledRunsComeBack -v ./cmd/trainer
 
-install: build ## copy the program, backends and header to PREFIX
-	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/include
+install: build ## copy the program, backends, header, packages and documentation to PREFIX
+	@mkdir -p $(PREFIX)/bin $(PREFIX)/lib/trainer $(PREFIX)/lib/cmake $(PREFIX)/lib/pkgconfig $(PREFIX)/include $(PREFIX)/share/doc/trainer
 	cp $(BUILD)/bin/trainer $(PREFIX)/bin/
 	cp -r $(BUILD)/lib/trainer/backends $(PREFIX)/lib/trainer/
+	cp -r $(BUILD)/lib/cmake/trainer $(PREFIX)/lib/cmake/
+	cp $(BUILD)/lib/pkgconfig/trainer.pc $(PREFIX)/lib/pkgconfig/
 	cp -r $(BUILD)/include/trainer $(PREFIX)/include/
+	cp -r $(BUILD)/share/doc/trainer/backend $(PREFIX)/share/doc/trainer/
 
 clean: ## remove build/
 	rm -rf $(BUILD)

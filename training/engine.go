@@ -32,6 +32,7 @@ type Engine struct {
 	Session    *session.Session
 	Settings   Settings
 	Policy     []program.Policy // of each layer, as chosen
+	hindrance  error            // why a policy could not be tried, other than memory
 	stride     int              // what every stride-th layer keeps waits on the host; 0 = none
 	scalars    scalars
 	guarded    op.Guarded
@@ -207,7 +208,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	spec := bodySpec{batch: sh.batch, seq: sh.seq, packed: e.Settings.Packed, scratch: scratch, training: sh.training,
-		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.reach(), offloads: e.offloads}
+		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.stride, offloads: e.offloads}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate
 	}

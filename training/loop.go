@@ -31,6 +31,9 @@ type Loop struct {
 	SaveSteps int                          // save every so many steps, and the last; 0 = not
 	SaveEvery time.Duration                // save when so much time has passed; 0 = not
 	LogEvery  int                          // steps between those that checkpoints tell of; at least 1
+
+	Record     string // file to which one step is recorded, for replaying; "" = none
+	RecordStep int    // which, from 1
 }
 
 // Events is where the loop tells what happens. Errors end the run.
@@ -217,7 +220,7 @@ func (r *runner) step(micro [][]int) error {
 		batches = append(batches, r.engine.Collate(r.loop.Train.Select(rows), r.loop.PadID))
 	}
 	lr := r.loop.Schedule.At(r.state.Step)
-	result, err := r.engine.Step(batches, lr, r.state.Step)
+	result, err := r.recorded(func() (StepResult, error) { return r.engine.Step(batches, lr, r.state.Step) })
 	if err != nil {
 		return err
 	}
@@ -253,6 +256,25 @@ func (r *runner) step(micro [][]int) error {
 		return r.save()
 	}
 	return nil
+}
+
+// recorded takes a step, and records it where that is asked for.
+func (r *runner) recorded(step func() (StepResult, error)) (StepResult, error) {
+	if r.loop.Record == "" || r.state.Step+1 != r.loop.RecordStep {
+		return step()
+	}
+	if err := r.engine.Session.Record(r.loop.Record, r.loop.RecordStep); err != nil {
+		return StepResult{}, recordFault(r.loop.Record, err)
+	}
+	result, err := step()
+	if closed := r.engine.Session.EndRecord(); err == nil && closed != nil {
+		err = recordFault(r.loop.Record, closed)
+	}
+	return result, err
+}
+
+func recordFault(path string, err error) error {
+	return &fault.Error{Kind: fault.Disk, Where: "--record " + path, Err: err}
 }
 
 // report tells of a step.

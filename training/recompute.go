@@ -1,6 +1,7 @@
 package training
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -40,7 +41,8 @@ func (e *Engine) chooseRecompute() error {
 		}
 		return e.fits()
 	}
-	return e.chooseAuto(layers)
+	err := e.chooseAuto(layers)
+	return cmp.Or(e.hindrance, err)
 }
 
 func (e *Engine) chooseAuto(layers int) error {
@@ -109,15 +111,6 @@ func (e *Engine) offloadStride() int {
 	return stride
 }
 
-// reach is how many layers have the time that the copies of one may take beside its own: a
-// longer one would only hold memory.
-func (e *Engine) reach() int {
-	if e.stride == 0 {
-		return 0
-	}
-	return max(1, e.stride-1)
-}
-
 // offloads tells whether what a layer keeps waits on the host: of every stride-th layer but
 // the last, whose copies would not be through when the backward begins. The first layers'
 // would come back when memory is fullest with gradients.
@@ -179,8 +172,18 @@ func (e *Engine) RecomputeName() string {
 // Offloads tells whether some layers' results wait on the host.
 func (e *Engine) Offloads() bool { return e.stride > 0 }
 
-// fits compiles the largest shapes on trial and compares the plan with the limit.
+// fits is why the policy cannot be taken. What is no matter of memory is remembered: another
+// policy is no way out of it.
 func (e *Engine) fits() error {
+	err := e.compileOnTrial()
+	if err != nil && e.hindrance == nil && fault.ExitCode(err) != int(fault.Memory) {
+		e.hindrance = err
+	}
+	return err
+}
+
+// compileOnTrial compiles the largest shapes on trial and compares the plan with the limit.
+func (e *Engine) compileOnTrial() error {
 	if err := e.withinLimit(); err != nil {
 		return err // the states alone
 	}

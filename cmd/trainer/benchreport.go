@@ -7,10 +7,11 @@ import (
 
 // BenchOptions is what a benchmark measures besides the speed of steps.
 type BenchOptions struct {
-	Ops       bool   `codec:"ops"`       // each kind of op alone, instead of steps
-	Tokenizer string `codec:"tokenizer"` // folder of the tokenizer for the data set; empty = the model's
-	Profile   bool   `codec:"profile"`   // the nodes of a step one by one, too
-	Profiling string `codec:"profiling"` // folder, or file that ends in .json, for the trace
+	Ops       bool     `codec:"ops"`       // each kind of op alone, instead of steps
+	Only      []string `codec:"only"`      // of a backend: these ops
+	Tokenizer string   `codec:"tokenizer"` // folder of the tokenizer for the data set; empty = the model's
+	Profile   bool     `codec:"profile"`   // the nodes of a step one by one, too
+	Profiling string   `codec:"profiling"` // folder, or file that ends in .json, for the trace
 }
 
 // BenchReport is the speed of training on random tokens or on the rows of a data set.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"trainer/core/conformance"
 
 	"trainer/core/plugin"
 	"trainer/training"
@@ -12,7 +13,7 @@ import (
 
 // Job is what a worker is asked to do.
 type Job struct {
-	Command      string            `codec:"command"`   // train, plan, bench, eval, generate or verify
+	Command      string            `codec:"command"`   // train, plan, bench, eval, generate, verify or replay
 	Config       config.Config     `codec:"config"`    // resolved; recompute may still be auto
 	ModelDir     string            `codec:"model_dir"` // the folder that Config.ModelName stands for
 	Device       DeviceChoice      `codec:"device"`
@@ -24,6 +25,8 @@ type Job struct {
 	AnswerOf     string            `codec:"answer_of"` // base, adapter or both, for generate
 	Bench        BenchOptions      `codec:"bench"`
 	Checkpoint   string            `codec:"checkpoint"` // folder to go on from, verified; empty = from the beginning
+	Record       string            `codec:"record"`     // file to record one step to, for train; to replay, for replay
+	RecordStep   int               `codec:"record_step"`
 
 	lock     *os.File       // of the output folder; see lockFolder
 	adopted  *training.LoRA // of Adapter; see adoptAdapter
@@ -79,11 +82,13 @@ type Start struct {
 
 // Result is what a job that ended well leaves besides files.
 type Result struct {
-	Interrupted bool          `codec:"interrupted"` // asked to stop, and did after saving
-	End         metrics.End   `codec:"end"`         // train
-	Plan        *PlanReport   `codec:"plan"`        // plan
-	Bench       *BenchReport  `codec:"bench"`       // bench
-	Verify      *VerifyReport `codec:"verify"`      // verify
+	Interrupted  bool                  `codec:"interrupted"`   // asked to stop, and did after saving
+	End          metrics.End           `codec:"end"`           // train
+	Plan         *PlanReport           `codec:"plan"`          // plan
+	Bench        *BenchReport          `codec:"bench"`         // bench
+	Verify       *VerifyReport         `codec:"verify"`        // verify
+	Replayed     *conformance.Replayed `codec:"replayed"`      // replay
+	BackendBench *BackendBench         `codec:"backend_bench"` // bench_backend
 }
 
 // Answer is what a model wrote after a prompt.

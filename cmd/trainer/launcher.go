@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"trainer/core/plugin"
 	"trainer/fault"
 )
 
@@ -31,6 +32,7 @@ type worker struct {
 	incoming chan received
 	exited   chan error
 	backend  string
+	journal  *os.File // where it writes what it does
 }
 
 // received is an event, or why there is none.
@@ -54,9 +56,13 @@ func startWorker(job Job) (*worker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("make a pipe: %w", err), commandsIn.Close(), commandsOut.Close())
 	}
-	w := &worker{process: exec.Command(executable, workerArg), commands: &frames{out: commandsOut}, toWorker: commandsOut, output: &tail{},
+	journal, err := plugin.NewJournal()
+	if err != nil {
+		return nil, errors.Join(err, commandsIn.Close(), commandsOut.Close(), eventsIn.Close(), eventsOut.Close())
+	}
+	w := &worker{journal: journal, process: exec.Command(executable, workerArg), commands: &frames{out: commandsOut}, toWorker: commandsOut, output: &tail{},
 		incoming: make(chan received), exited: make(chan error, 1), backend: job.Device.Candidate.Name}
-	w.process.ExtraFiles = []*os.File{commandsIn, eventsOut}
+	w.process.ExtraFiles = []*os.File{commandsIn, eventsOut, journal}
 	if job.lock != nil {
 		w.process.ExtraFiles = append(w.process.ExtraFiles, job.lock) // held as long as the worker lives
 	}
@@ -149,7 +155,10 @@ func launch(job Job, show func(event) error) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	run := attendance{worker: w, show: show}
+	defer w.journal.Close() // only read
+	run := attendance{worker: w, show: show, dog: newWatchdog(job)}
+	look := time.NewTicker(run.dog.every())
+	defer look.Stop()
 	for {
 		select {
 		case s := <-signals.c:
@@ -160,6 +169,10 @@ func launch(job Job, show func(event) error) (Result, error) {
 			}
 			run.signal = s
 			w.stop()
+		case <-look.C:
+			if err := run.hangs(); err != nil {
+				return Result{}, err
+			}
 		case r, open := <-w.incoming:
 			if done, result, err := run.take(r, open); done {
 				return result, err
@@ -172,6 +185,7 @@ func launch(job Job, show func(event) error) (Result, error) {
 type attendance struct {
 	worker  *worker
 	show    func(event) error
+	dog     watchdog
 	signal  syscall.Signal // that asked it to stop
 	step    int            // the last that was reported
 	saved   string         // folder it saved to
@@ -196,6 +210,7 @@ func (a *attendance) take(r received, open bool) (done bool, result Result, err 
 	}
 	if s := r.event.Step; s != nil {
 		a.step = s.Step
+		a.dog.learn(time.Duration(float64(s.Seconds) * float64(time.Second)))
 	}
 	if r.event.Saved != "" {
 		a.saved = r.event.Saved

@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	if plugin.RunProbeIfChild() {
+	if plugin.RunProbeIfChild() || runCheckIfChild() {
 		return
 	}
 	if len(os.Args) == 2 && os.Args[1] == workerArg {

@@ -25,7 +25,7 @@ import (
 // TestMain makes the test binary a worker, a launcher and the child that tries a backend,
 // as the program is.
 func TestMain(m *testing.M) {
-	if plugin.RunProbeIfChild() {
+	if plugin.RunProbeIfChild() || runCheckIfChild() {
 		return
 	}
 	if len(os.Args) == 2 && os.Args[1] == workerArg {

@@ -34,6 +34,9 @@ func (a *attendance) lost(waited error) error {
 	default:
 		cause = fmt.Sprintf("ended with status %d and no final record", status.ExitStatus())
 	}
+	if kind == fault.Device {
+		cause += a.where()
+	}
 	remedy := "; try another --backend, or report it to who made this one"
 	if kind == fault.Memory {
 		remedy = "; lower --batch_size or --context_length"

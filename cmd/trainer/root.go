@@ -31,7 +31,7 @@ func newRoot(c *console) *cobra.Command {
 	root.PersistentFlags().BoolVar(&c.quiet, "quiet", false, "no progress and no logs")
 	root.PersistentFlags().BoolP("help", "h", false, "help for the command")
 	cobra.EnableCommandSorting = false
-	root.AddCommand(newTrain(c, "train [flags]"), newDemo(c), newPlan(c), newBench(c), newDevices(c), newData(c), newEval(c), newGenerate(c), newMerge(c), newConvert(c), newExpand(c), newExport(c), newVersion(c), newCompletion(c))
+	root.AddCommand(newTrain(c, "train [flags]"), newDemo(c), newPlan(c), newBench(c), newDevices(c), newData(c), newEval(c), newGenerate(c), newMerge(c), newConvert(c), newExpand(c), newExport(c), newBackend(c), newVersion(c), newCompletion(c))
 	root.SetHelpCommand(newHelp())
 	return root
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // jobs is what a worker can do.
-var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify}
+var jobs = work{"train": runTraining, "plan": runPlan, benchCommand: runBench, "generate": runGenerate, "eval": runEval, "verify": runVerify, replayCommand: runReplay, backendBenchCommand: runBackendBench}
 
 // runTraining is a whole run: plan, load, train, save.
 func runTraining(ctx context.Context, job Job, events Events) (result Result, err error) {
@@ -90,7 +90,7 @@ func (w *workshop) start(report PlanReport, steps int) Start {
 // loop reads the data and makes the plan of the loop.
 func (w *workshop) loop(events Events) (training.Loop, error) {
 	c := w.job.Config
-	l := training.Loop{PadID: data.PadID(w.tok), Epochs: c.NumEpochs, MaxSteps: c.MaxSteps, EvalSteps: c.EvalSteps, Shuffle: c.Shuffle, GroupByLength: c.GroupByLength}
+	l := training.Loop{Record: w.job.Record, RecordStep: w.job.RecordStep, PadID: data.PadID(w.tok), Epochs: c.NumEpochs, MaxSteps: c.MaxSteps, EvalSteps: c.EvalSteps, Shuffle: c.Shuffle, GroupByLength: c.GroupByLength}
 	var err error
 	if l.Train, err = w.dataset(events, c.Dataset, c.DatasetSamples); err != nil {
 		return l, err

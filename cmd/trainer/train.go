@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
+	"trainer/fault"
 	"trainer/files/atomicfile"
 	"trainer/training/config"
 )
@@ -12,6 +15,8 @@ func newTrain(c *console, use string) *cobra.Command {
 	cmd := &cobra.Command{Use: use, Short: "fine-tune a model; the same as no command at all", Args: noArguments}
 	settings := addSettings(cmd, func(s config.Setting) bool { return s.Name != "shape" })
 	asJSON := addJSON(cmd)
+	record := cmd.Flags().String("record", "", "keep one step in a `FILE`: its lists, and what the device held before it; see trainer backend replay")
+	recordStep := cmd.Flags().Int("record_step", 1, "which optimizer step to record, `N` from 1")
 	cmd.RunE = func(*cobra.Command, []string) error {
 		settings, err := settings.config(nil)
 		if err != nil {
@@ -20,6 +25,9 @@ func newTrain(c *console, use string) *cobra.Command {
 		job, err := prepareTraining(c, settings)
 		if err != nil {
 			return err
+		}
+		if job.Record, job.RecordStep = *record, *recordStep; job.RecordStep < 1 {
+			return &fault.Error{Kind: fault.Usage, Where: "--record_step", Found: fmt.Sprint(job.RecordStep), Want: "a whole number of at least 1"}
 		}
 		return train(c, job, &trainingView{console: c, asJSON: *asJSON})
 	}

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"trainer/core/plugin"
 	"trainer/fault"
 	"trainer/training/metrics"
 )
@@ -15,22 +16,27 @@ import (
 // workerArg starts this program as a worker.
 const workerArg = "__worker"
 
-// The pipes a worker inherits.
+// What a worker inherits: two pipes, and the journal of its calls.
 const (
 	commandsFD = 3
 	eventsFD   = 4
+	journalFD  = 5
 )
 
 // runWorker is the life of a worker: one job, its events, one final record.
 func runWorker(jobs work) {
 	syscall.CloseOnExec(commandsFD)
 	syscall.CloseOnExec(eventsFD)
+	syscall.CloseOnExec(journalFD)
 	commands := bufio.NewReader(os.NewFile(commandsFD, "commands"))
 	events := &frames{out: os.NewFile(eventsFD, "events")}
 	var first command
 	if err := receive(commands, &first); err != nil || first.Job == nil {
 		fmt.Fprintln(os.Stderr, "trainer: a worker is started by trainer, not by hand")
 		os.Exit(int(fault.Usage))
+	}
+	if err := plugin.KeepJournal(os.NewFile(journalFD, "journal")); err != nil {
+		fmt.Fprintln(os.Stderr, "trainer:", err) // the job is done without one
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()

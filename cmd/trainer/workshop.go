@@ -217,8 +217,11 @@ func (w *workshop) limit() int64 {
 	return limit
 }
 
-// allocate obtains the memory and fills it: weights, then the adapter to start from.
+// allocate judges the device, obtains the memory and fills it: weights, then the adapter to start from.
 func (w *workshop) allocate() error {
+	if err := w.selfTest(); err != nil {
+		return err
+	}
 	if err := w.engine.Allocate(); err != nil {
 		return err
 	}

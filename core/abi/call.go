@@ -200,6 +200,7 @@ type BackendTable struct {
 	BufferImport    uintptr
 	LogRead         uintptr
 	GetExtension    uintptr
+	QueueProgress   uintptr // since minor 2
 }
 
 // Reply mirrors trainer_reply.

@@ -1,17 +1,17 @@
 package abi
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"trainer/internal/abilayout"
 )
 
 // mirrors pairs every struct of the header with its Go mirror. The table of functions is
@@ -53,67 +53,25 @@ var constants = map[string]uint64{
 	"MEMORY_DEVICE": MemoryDevice, "MEMORY_STAGING": MemoryStaging, "QUEUE_COMPUTE": QueueCompute, "QUEUE_TRANSFER": QueueTransfer,
 }
 
-func header(t *testing.T) string {
+func layout(t *testing.T) abilayout.Layout {
 	t.Helper()
-	text, err := os.ReadFile("trainer_backend.h")
+	l, err := abilayout.Read("trainer_backend.h")
 	require.NoError(t, err)
-	return regexp.MustCompile(`(?s)/\*.*?\*/`).ReplaceAllString(string(text), "")
-}
-
-// probe compiles and runs a C program that prints NAME VALUE lines.
-func probe(t *testing.T, lines []string) map[string]uint64 {
-	t.Helper()
-	cc := os.Getenv("CC")
-	if cc == "" {
-		cc = "cc"
-	}
-	here, err := os.Getwd()
-	require.NoError(t, err)
-	source := "#include \"" + filepath.Join(here, "trainer_backend.h") + "\"\n#include <stddef.h>\n#include <stdio.h>\n#define P(n, v) printf(\"%s %llu\\n\", n, (unsigned long long)(v))\nint main(void) {\n" +
-		strings.Join(lines, "\n") + "\nreturn 0;\n}\n"
-	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "probe.c"), []byte(source), 0o600))
-	out, err := exec.Command(cc, "-std=c11", "-Wall", "-Wextra", "-Werror", "-o", filepath.Join(dir, "probe"), filepath.Join(dir, "probe.c")).CombinedOutput()
-	require.NoError(t, err, string(out))
-	out, err = exec.Command(filepath.Join(dir, "probe")).Output()
-	require.NoError(t, err)
-	values := map[string]uint64{}
-	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		name, value, _ := strings.Cut(line, " ")
-		values[name], err = strconv.ParseUint(value, 10, 64)
-		require.NoError(t, err)
-	}
-	return values
+	return l
 }
 
 func TestStructsMatchTheHeader(t *testing.T) {
-	fieldName := regexp.MustCompile(`(\w+)(?:\[\d+\])?$|\(\*(\w+)\)`)
-	var lines, names []string
-	fields := map[string][]string{}
-	for _, m := range regexp.MustCompile(`(?s)typedef struct trainer_(\w+) \{(.*?)\n\} trainer_`).FindAllStringSubmatch(header(t), -1) {
-		names = append(names, m[1])
-		lines = append(lines, fmt.Sprintf(`P("%s", sizeof(trainer_%s));`, m[1], m[1]))
-		for _, f := range strings.Split(m[2], ";") {
-			if f = strings.TrimSpace(f); f == "" {
-				continue
-			}
-			part := fieldName.FindStringSubmatch(regexp.MustCompile(`\)\s*\(.*$`).ReplaceAllString(f, ")"))
-			field := part[1] + part[2]
-			fields[m[1]] = append(fields[m[1]], field)
-			lines = append(lines, fmt.Sprintf(`P("%s.%s", offsetof(trainer_%s, %s));`, m[1], field, m[1], field))
-		}
-	}
-	c := probe(t, lines)
-	require.Len(t, names, len(mirrors), "structs of the header and mirrors")
-	for _, name := range names {
-		mirror := reflect.TypeOf(mirrors[name])
-		require.NotNil(t, mirror, "no mirror of trainer_%s", name)
-		require.EqualValues(t, c[name], mirror.Size(), "size of trainer_%s", name)
-		require.Equal(t, len(fields[name]), mirror.NumField(), "fields of trainer_%s", name)
-		for i, field := range fields[name] {
+	l := layout(t)
+	require.Len(t, l.Structs, len(mirrors), "structs of the header and mirrors")
+	for _, s := range l.Structs {
+		mirror := reflect.TypeOf(mirrors[s.Name])
+		require.NotNil(t, mirror, "no mirror of trainer_%s", s.Name)
+		require.EqualValues(t, s.Size, mirror.Size(), "size of trainer_%s", s.Name)
+		require.Equal(t, len(s.Fields), mirror.NumField(), "fields of trainer_%s", s.Name)
+		for i, field := range s.Fields {
 			got := mirror.Field(i)
-			require.EqualValues(t, strings.ReplaceAll(field, "_", ""), strings.ToLower(got.Name), "field %d of trainer_%s", i, name)
-			require.EqualValues(t, c[name+"."+field], got.Offset, "offset of trainer_%s.%s", name, field)
+			require.EqualValues(t, strings.ReplaceAll(field.Name, "_", ""), strings.ToLower(got.Name), "field %d of trainer_%s", i, s.Name)
+			require.EqualValues(t, field.Offset, got.Offset, "offset of trainer_%s.%s", s.Name, field.Name)
 		}
 	}
 }
@@ -133,21 +91,49 @@ func TestConstantsMatchTheHeader(t *testing.T) {
 	for o, name := range opNames {
 		want["OP_"+strings.ToUpper(name)] = uint64(o)
 	}
-	var lines, names []string
-	for _, m := range regexp.MustCompile(`#define TRAINER_(\w+) `).FindAllStringSubmatch(header(t), -1) {
-		if m[1] == "EXPORT" {
-			continue
+	require.Equal(t, want, layout(t).Constants, "constants of Go and of the header")
+}
+
+// The header has the layout that is kept of its own minor, and nothing of an earlier minor of
+// its major has moved: what was compiled against one still works.
+func TestLayoutIsFrozen(t *testing.T) {
+	now := layout(t)
+	for minor := 1; minor <= ABIMinor; minor++ {
+		dir := filepath.Join("frozen", fmt.Sprintf("%d.%d", ABIMajor, minor))
+		text, err := os.ReadFile(filepath.Join(dir, "layout.json"))
+		require.NoError(t, err, "run make abi-freeze")
+		var kept abilayout.Layout
+		require.NoError(t, json.Unmarshal(text, &kept))
+		if minor == ABIMinor {
+			require.Equal(t, kept, now, "a change of the layout needs a new minor")
 		}
-		names = append(names, m[1])
-		lines = append(lines, fmt.Sprintf(`P("%s", TRAINER_%s);`, m[1], m[1]))
+		require.Empty(t, kept.Breaks(now), "of %s", dir)
+		own, err := abilayout.Read(filepath.Join(dir, "trainer", "trainer_backend.h"))
+		require.NoError(t, err)
+		require.Equal(t, kept, own)
 	}
-	c := probe(t, lines)
-	require.Len(t, names, len(want), "constants of the header and of Go")
-	for _, name := range names {
-		got, ok := want[name]
-		require.True(t, ok, "Go has no TRAINER_%s", name)
-		require.Equal(t, c[name], got, "TRAINER_%s", name)
+}
+
+// What moves or goes is found.
+func TestBreaksOfALayout(t *testing.T) {
+	was := layout(t)
+	change := func(edit func(l *abilayout.Layout)) []string {
+		l := layout(t)
+		edit(&l)
+		return was.Breaks(l)
 	}
+	field := func(name string, size uint64) abilayout.Field {
+		return abilayout.Field{Name: name, Offset: 4096, Size: size}
+	}
+	require.Empty(t, change(func(l *abilayout.Layout) {
+		s := &l.Structs[len(l.Structs)-1]
+		s.Fields, s.Size = append(s.Fields, field("more", 8)), s.Size+8
+		l.Constants["NEW"], l.Constants["ABI_MINOR"] = 1, 99
+	}))
+	require.Len(t, change(func(l *abilayout.Layout) { l.Structs[0].Fields[1] = field("bits", 8) }), 1)
+	require.Len(t, change(func(l *abilayout.Layout) { l.Structs = l.Structs[1:] }), 1)
+	require.Len(t, change(func(l *abilayout.Layout) { l.Constants["OP_COPY"] = 99 }), 1)
+	require.Len(t, change(func(l *abilayout.Layout) { delete(l.Constants, "OP_COPY") }), 1)
 }
 
 func TestListsDecodeAsTheyWereBuilt(t *testing.T) {
@@ -159,6 +145,8 @@ func TestListsDecodeAsTheyWereBuilt(t *testing.T) {
 	h, records, err := DecodeList(list)
 	require.NoError(t, err)
 	require.EqualValues(t, 9, h.Serial)
+	serial, count := ListIdentity(list)
+	require.Equal(t, []any{uint64(9), uint32(2)}, []any{serial, count})
 	require.Len(t, records, 2)
 	require.Equal(t, []uint32{0}, records[1].After)
 	require.Equal(t, AttrBytes(AttrFill{ValueBits: 7}), records[1].Attr)

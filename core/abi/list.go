@@ -3,6 +3,7 @@ package abi
 import (
 	"encoding/binary"
 	"fmt"
+	"unsafe"
 )
 
 // Lists, slots and kinds of values.
@@ -60,6 +61,10 @@ type List struct {
 	Serial      uint64 // names the list in errors
 }
 
+// listMinor is the minor since which lists look as they do: an older backend refuses a list
+// of a newer minor than its own.
+const listMinor = 1
+
 const (
 	listBytes    = 40
 	recordBytes  = 24
@@ -97,9 +102,20 @@ func padding(n int) int { return -n & 7 }
 
 // Finish returns the list: header and records.
 func (b *ListBuilder) Finish(serial uint64, slots, paramsBytes uint32) []byte {
-	h := List{StructSize: listBytes, Magic: ListMagic, ABIMajor: ABIMajor, ABIMinor: ABIMinor, RecordCount: b.count,
+	h := List{StructSize: listBytes, Magic: ListMagic, ABIMajor: ABIMajor, ABIMinor: listMinor, RecordCount: b.count,
 		SlotCount: slots, ParamsBytes: paramsBytes, Bytes: uint64(listBytes + len(b.records)), Serial: serial}
 	return append(AttrBytes(h), b.records...)
+}
+
+// ListIdentity reads what names a list and how many records it has; zeros for less than
+// a header.
+func ListIdentity(list []byte) (serial uint64, records uint32) {
+	if len(list) < listBytes {
+		return 0, 0
+	}
+	var h List
+	serial = binary.LittleEndian.Uint64(list[unsafe.Offsetof(h.Serial):])
+	return serial, binary.LittleEndian.Uint32(list[unsafe.Offsetof(h.RecordCount):])
 }
 
 // DecodedRecord is one record of a list, taken apart.

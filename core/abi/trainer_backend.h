@@ -15,7 +15,8 @@
  *  - Functions return a status; text goes to the caller's trainer_error, which may
  *    be NULL. A backend never exits, aborts, throws, prints, installs signal
  *    handlers, changes process state, or keeps a pointer it was given in a call,
- *    except one it returned itself (host-visible buffers).
+ *    except one it returned itself (host-visible buffers) and the counter of
+ *    queue_progress.
  *  - Any function may be called from any thread. The host serialises calls on one
  *    queue; calls on different objects may run at the same time.
  *  - Handles are opaque and never 0; a stale handle is answered with STALE.
@@ -30,7 +31,7 @@ extern "C" {
 #endif
 
 #define TRAINER_ABI_MAJOR 0u
-#define TRAINER_ABI_MINOR 1u
+#define TRAINER_ABI_MINOR 2u
 
 /* ---- status ------------------------------------------------------------- */
 #define TRAINER_OK 0
@@ -654,6 +655,11 @@ typedef struct trainer_backend_table {
   int32_t (*buffer_import)(uint64_t device, void *host, uint64_t bytes, trainer_buffer *buffer, trainer_error *error);
   int32_t (*log_read)(uint64_t *cursor, char *text, uint64_t bytes, trainer_error *error);
   int32_t (*get_extension)(uint64_t id, uint64_t bytes, void *table, trainer_error *error);
+  /* optional, since minor 2: from now on the queue adds to *counter, atomically, one for
+   * every record it has completed; a backend that does not see single records adds all of
+   * a list when the list has ended. The counter lives until queue_destroy. By it the host
+   * tells a queue that works from one that hangs, and names the record of a crash. */
+  int32_t (*queue_progress)(uint64_t device, uint64_t queue, uint64_t *counter, trainer_error *error);
 } trainer_backend_table;
 
 typedef struct trainer_reply {

@@ -30,8 +30,9 @@ type Timing struct {
 	Op      string  `json:"op"`
 	Case    string  `json:"case"`
 	Seconds float64 `json:"seconds"`
-	FLOPs   float64 `json:"flops"` // of its products; 0 where memory is what bounds it
-	Bytes   float64 `json:"bytes"` // read and written at least
+	FLOPs   float64 `json:"flops"`  // of its products; 0 where memory is what bounds it
+	Bytes   float64 `json:"bytes"`  // read and written at least
+	Native  bool    `json:"native"` // else composed
 }
 
 // Bench runs one benchmark again and again for about so long, as a plan where the device
@@ -48,6 +49,9 @@ func Bench(dev *plugin.Device, c Case, patience time.Duration) (timing Timing, e
 	defer func() { err = errors.Join(err, r.end()) }()
 	t := c.trial(0)
 	timing.FLOPs, timing.Bytes = op.FLOPs(t.subject()), op.Bytes(t.subject())
+	if timing.Native, err = r.claims(t.subject()); err != nil {
+		return timing, err
+	}
 	g := &op.Graph{Nodes: slices.Clone(t.Graph.Nodes)}
 	if err := r.lower(g, false); err != nil {
 		return timing, err
@@ -74,14 +78,5 @@ func (r *runner) best(j *job, params []byte, patience time.Duration) (best float
 		defer func() { err = errors.Join(err, r.device.FreePlan(plan)) }()
 		s = plugin.Submit{Plan: plan, Params: params}
 	}
-	for end := time.Now().Add(patience); best == 0 || time.Now().Before(end); {
-		began := time.Now()
-		if err := r.submit(s); err != nil {
-			return 0, err
-		}
-		if took := time.Since(began).Seconds(); best == 0 || took < best {
-			best = took
-		}
-	}
-	return best, nil
+	return r.fastest(s, patience)
 }

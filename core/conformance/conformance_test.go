@@ -12,7 +12,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"trainer/core/abi"
 	"trainer/core/op"
 	"trainer/core/plugin"
 )
@@ -122,17 +121,19 @@ func TestCompositions(t *testing.T) {
 	judged(t, load(t, "cpu", backendPath(t)), s, 2)
 }
 
-// The null backend can do nothing, and says so.
+// The null backend claims no op: each is named as missing.
 func TestNull(t *testing.T) {
 	b := load(t, "null", filepath.Join("..", "..", "build", "cmake", "trainer-backend-null.so"))
-	infos, err := b.Devices()
+	dev, err := b.OpenDevice(0, plugin.DeviceOptions{})
 	require.NoError(t, err)
-	require.Len(t, infos, 1)
-	_, err = b.OpenDevice(0, plugin.DeviceOptions{})
-	var refused *plugin.Error
-	require.ErrorAs(t, err, &refused)
-	require.Equal(t, abi.StatusUnsupported, refused.Status)
-	require.Contains(t, refused.Text, "no device to open")
+	report, err := Run(dev, Options{Tier: 0})
+	require.NoError(t, err)
+	require.NoError(t, dev.Close())
+	require.False(t, report.OK())
+	for _, res := range report.Results {
+		require.Equal(t, Fail, res.Status)
+		require.Contains(t, res.Reason, "not claimed, but the op is mandatory")
+	}
 }
 
 // A backend exports the two symbols of the border and nothing else.

@@ -68,6 +68,15 @@ func newImage(g *op.Graph, inputs map[*op.Value][]float64, align int64) *image {
 	return m
 }
 
+// address is where a root lies within its slot.
+func (m *image) address(v *op.Value) program.Address {
+	slot := slotRead
+	if m.written[v] {
+		slot = slotWritten
+	}
+	return program.Address{Slot: slot, Offset: m.offset[v] - m.begin[slot]}
+}
+
 // pageBytes is the largest alignment a device may ask for.
 const pageBytes = 4096
 

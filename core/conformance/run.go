@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"trainer/core/abi"
 	"trainer/core/op"
@@ -18,7 +17,7 @@ import (
 // Options choose what is judged.
 type Options struct {
 	Tier    int      // 0: mandatory ops only; 1: all
-	Ops     []string // family names; empty = all of the tier
+	Ops     []string // family names, or groups of behaviours; empty = all of the tier
 	Seed    uint64   // equal seeds give equal cases
 	Compose bool     // run the composition of every fused op, claimed or not
 }
@@ -26,9 +25,10 @@ type Options struct {
 // Suite is the cases of some options. It remembers the reference's results, so that
 // several devices or settings can be judged for the price of one. Not for concurrent use.
 type Suite struct {
-	options Options
-	cases   []Case
-	wants   map[string]*want
+	options    Options
+	cases      []Case
+	behaviours []Behaviour
+	wants      map[string]*want
 }
 
 // want is the reference's answer to one trial: all roots after the run, with the params
@@ -39,19 +39,24 @@ type want struct {
 	changed map[*op.Value][]float64
 }
 
-// New selects cases. An op without cases is an error.
+// New selects cases and behaviours. A name that has neither is an error.
 func New(o Options) (*Suite, error) {
 	s := &Suite{options: o, wants: map[string]*want{}}
 	for _, name := range o.Ops {
-		if !slices.ContainsFunc(op.Families(), func(f *op.Family) bool { return f.Name == name }) {
+		if !slices.Contains(GroupNames(), name) {
 			return nil, fmt.Errorf("op %q is not known", name)
 		}
 	}
+	wanted := func(name string) bool { return len(o.Ops) == 0 || slices.Contains(o.Ops, name) }
 	for _, c := range Cases() {
-		if len(o.Ops) > 0 && !slices.Contains(o.Ops, c.Op) || tier(c.Op) > o.Tier {
-			continue
+		if wanted(c.Op) && tier(c.Op) <= o.Tier {
+			s.cases = append(s.cases, c)
 		}
-		s.cases = append(s.cases, c)
+	}
+	for _, b := range Behaviours() {
+		if wanted(b.Group) {
+			s.behaviours = append(s.behaviours, b)
+		}
 	}
 	return s, nil
 }
@@ -75,29 +80,28 @@ func Run(dev *plugin.Device, o Options) (*Report, error) {
 	return s.Run(dev)
 }
 
-// Run judges a device. An error means that the device could not be asked at all; what
+// Run judges a device with the cases of ops. An error means that the device could not be asked at all; what
 // fails in a case is a result.
 func (s *Suite) Run(dev *plugin.Device) (*Report, error) {
 	r, err := newRunner(dev)
 	if err != nil {
 		return nil, err
 	}
-	info := dev.Info()
-	report := &Report{Backend: dev.Backend(), Device: info.Name, ISA: info.ISA, ABI: fmt.Sprintf("%d.%d", abi.ABIMajor, abi.ABIMinor),
-		Tier: s.options.Tier, Seed: s.options.Seed, Tolerances: Tolerances()}
+	report := s.Report(dev.Backend(), dev.Info())
 	for _, c := range s.cases {
-		began := time.Now()
-		if err := r.begin(); err != nil {
+		res, err := s.timed(r, c)
+		if err != nil {
 			return nil, err
 		}
-		res := s.runCase(r, c)
-		if err := r.timeline.Close(); err != nil {
-			return nil, err
-		}
-		res.Seconds = time.Since(began).Seconds()
 		report.Results = append(report.Results, res)
 	}
 	return report, errors.Join(r.release(), r.queue.Close())
+}
+
+// Report is an empty report on a device.
+func (s *Suite) Report(backend string, info plugin.DeviceInfo) *Report {
+	return &Report{Backend: backend, Device: info.Name, ISA: info.ISA, Numerics: numericsNames[min(info.Numerics, abi.NumericsBF16X3)],
+		ABI: fmt.Sprintf("%d.%d", abi.ABIMajor, abi.ABIMinor), Tier: s.options.Tier, Seed: s.options.Seed, Tolerances: Tolerances()}
 }
 
 // runCase judges one case: natively where the device claims it, else composed.
@@ -114,7 +118,7 @@ func (s *Suite) runCase(r *runner, c Case) Result {
 	}
 	switch {
 	case !native && tier(c.Op) == 0:
-		return res.failed(errors.New("not claimed, but the op is mandatory"))
+		return res.failed(&breach{"op.mandatory", errors.New("not claimed, but the op is mandatory")})
 	case !native:
 		res.Status = Unsupported
 		res.Reason = "not claimed; its composition was judged instead"
@@ -122,10 +126,17 @@ func (s *Suite) runCase(r *runner, c Case) Result {
 	if err := r.lower(g, s.options.Compose); err != nil {
 		return res.failed(err)
 	}
-	if err := s.try(r, w, g, &res); err != nil {
-		return res.failed(err)
+	err = s.try(r, w, g, &res)
+	var refused *plugin.Error
+	switch {
+	case err == nil:
+		return res
+	case native && errors.As(err, &refused) && refused.Status == abi.StatusUnsupported:
+		return res.failed(&breach{"op.claim", fmt.Errorf("claimed by query_ops, and yet: %w", err)})
+	case !native:
+		return res.failed(&breach{"op.composition", fmt.Errorf("its composition: %w", err)})
 	}
-	return res
+	return res.failed(against("op.runs", err))
 }
 
 // try runs a lowered graph in every way the border offers and judges each result.
@@ -147,8 +158,8 @@ func (s *Suite) try(r *runner, w *want, g *op.Graph, res *Result) error {
 	if err != nil {
 		return fmt.Errorf("second run: %w", err)
 	}
-	if !bytes.Equal(j.results(first), j.results(second)) {
-		return errors.New("two runs gave different bytes")
+	if !r.unequal && !bytes.Equal(j.results(first), j.results(second)) {
+		return &breach{"op.repeat", errors.New("two runs gave different bytes")}
 	}
 	if r.device.HasPlans() {
 		return s.tryPlan(r, w, j, params, first, res)
@@ -168,15 +179,19 @@ func (s *Suite) tryPlan(r *runner, w *want, j *job, params, first []byte, res *R
 		return fmt.Errorf("plan: %w", err)
 	}
 	for i, a := range after[:2] {
-		if !bytes.Equal(j.results(a), j.results(first)) {
-			return fmt.Errorf("run %d of the plan gave other bytes than the list", i+1)
+		if r.unequal {
+			if err := s.judge(r, w, j, a, w.now, res); err != nil {
+				return fmt.Errorf("run %d of the plan: %w", i+1, err)
+			}
+		} else if !bytes.Equal(j.results(a), j.results(first)) {
+			return &breach{"plan.equal", fmt.Errorf("run %d of the plan gave other bytes than the list", i+1)}
 		}
 	}
 	if w.changed == nil {
 		return nil
 	}
 	if err := s.judge(r, w, j, after[2], w.changed, res); err != nil {
-		return fmt.Errorf("with other params, in a plan: %w", err)
+		return &breach{"plan.params", fmt.Errorf("with other params, in a plan: %w", err)}
 	}
 	return nil
 }
@@ -197,7 +212,7 @@ func (s *Suite) judge(r *runner, w *want, j *job, after []byte, wants map[*op.Va
 	info := r.device.Info()
 	judge := judge{trial: w.trial, numerics: info.Numerics, flush: info.Flags&abi.FlagFlushDenormals != 0}
 	if err := j.touched(after); err != nil {
-		return err
+		return &breach{"op.bounds", err}
 	}
 	for _, n := range w.trial.Graph.Nodes {
 		for _, v := range n.Out {
@@ -207,7 +222,7 @@ func (s *Suite) judge(r *runner, w *want, j *job, after []byte, wants map[*op.Va
 			share, err := judge.output(n, v, j.bytes(after, v.Root), wants[v.Root])
 			res.Share = max(res.Share, share)
 			if err != nil {
-				return err
+				return &breach{"op.value", err}
 			}
 		}
 	}

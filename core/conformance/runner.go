@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long one case may run before the backend counts as hanging.
-const patience = 60 * time.Second
+var patience = 60 * time.Second
 
 // runner runs images on one device.
 type runner struct {
@@ -26,10 +26,12 @@ type runner struct {
 	staging  *plugin.Buffer
 	memory   *plugin.Buffer
 	answers  map[abi.OpQuery]bool
+	unequal  bool          // equal runs need not give equal bits
+	patience time.Duration // for one submission
 }
 
 func newRunner(d *plugin.Device) (*runner, error) {
-	r := &runner{device: d, answers: map[abi.OpQuery]bool{}}
+	r := &runner{device: d, answers: map[abi.OpQuery]bool{}, patience: patience}
 	var err error
 	r.queue, err = d.NewQueue(abi.QueueCompute)
 	return r, err
@@ -101,9 +103,9 @@ func (r *runner) submit(s plugin.Submit) error {
 		r.clock--
 		return err
 	}
-	err := r.timeline.Wait(r.clock, patience)
+	err := r.timeline.Wait(r.clock, r.patience)
 	if plugin.IsTimeout(err) {
-		return fmt.Errorf("did not end within %s", patience)
+		return &breach{"op.ends", fmt.Errorf("did not end within %s", r.patience)}
 	}
 	return err
 }
@@ -150,15 +152,8 @@ type job struct {
 func (r *runner) prepare(g *op.Graph, t *Trial) (*job, error) {
 	all := &op.Graph{Nodes: slices.Concat(g.Nodes, t.Graph.Nodes)}
 	m := newImage(all, t.Inputs, max(64, int64(r.device.Info().Alignment)))
-	at := func(v *op.Value) program.Address {
-		slot := slotRead
-		if m.written[v] {
-			slot = slotWritten
-		}
-		return program.Address{Slot: slot, Offset: m.offset[v] - m.begin[slot]}
-	}
 	r.serial++
-	j := &job{image: m, list: program.Encode(g.Nodes, at, r.serial, slots, uint32(len(m.params)))}
+	j := &job{image: m, list: program.Encode(g.Nodes, m.address, r.serial, slots, uint32(len(m.params)))}
 	report, err := r.device.CheckList(j.list)
 	if err != nil {
 		return nil, err

@@ -13,11 +13,15 @@ import (
 // Backend is one loaded library whose query was answered. Safe for concurrent use.
 type Backend struct {
 	Name  string
+	query uintptr
 	table abi.BackendTable
 }
 
-// maxDevices bounds what a backend may claim to have.
-const maxDevices = 1024
+// What a backend may claim to have: devices, and bytes of one.
+const (
+	maxDevices = 1024
+	maxMemory  = 1 << 50
+)
 
 // Load opens a file and negotiates with it. It runs the library's code: a file that was
 // not probed may end the process. Errors are *Refusal, or *Error where the backend refused.
@@ -34,15 +38,14 @@ func (l *library) negotiate(name string) (*Backend, error) {
 	p := newPinned()
 	defer p.release()
 	host := abi.HostInfo{StructSize: structSize[abi.HostInfo](), ABIMajor: abi.ABIMajor, ABIMinor: abi.ABIMinor}
-	given := &struct {
-		reply abi.Reply
-		margin
-	}{abi.Reply{StructSize: structSize[abi.Reply]()}, newMargin()}
-	reply := &given.reply
+	given := newGuarded(abi.Reply{StructSize: structSize[abi.Reply]()})
+	reply := &given.value
 	reply.Error.StructSize = structSize[abi.Error]()
 	reply.Error.RecordIndex = noRecord
+	enter(callQuery)
 	status := invoke(l.query, nil, address(p, &host), address(p, given))
-	if err := given.check("trainer_reply"); err != nil {
+	leave(callQuery, status)
+	if err := given.behind.check("trainer_reply"); err != nil {
 		return nil, err
 	}
 	if status != abi.StatusOK {
@@ -58,7 +61,7 @@ func (l *library) negotiate(name string) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{Name: name, table: table}, nil
+	return &Backend{Name: name, query: l.query, table: table}, nil
 }
 
 // call runs fn with at most six arguments and the error struct behind them.
@@ -66,21 +69,56 @@ func (b *Backend) call(p *pinned, name string, fn uintptr, args ...uintptr) erro
 	p.err = abi.Error{StructSize: structSize[abi.Error](), RecordIndex: noRecord}
 	n := copy(p.args[:], args)
 	p.args[n] = address(p, &p.err)
+	enter(name)
 	status := invoke(fn, &p.err, p.args[:n+1]...)
+	leave(name, status)
+	if !p.intact() {
+		p.behindErr, p.behindValue = untouched, untouched
+		return b.lied(name, "writes beyond the end of what it was given to fill")
+	}
 	if status == abi.StatusOK {
 		return nil
 	}
 	return newError(b.Name, name, status, &p.err)
 }
 
+// The calls that the watchdog of a process knows by name.
+const (
+	callLoad   = "load"
+	callQuery  = "query"
+	callOpen   = "device_open"
+	callCheck  = "list_check"
+	callPlan   = "plan_create"
+	callWait   = "timeline_wait"
+	callRead   = "timeline_read"
+	callSubmit = "submit"
+)
+
+// lied is the error of a call that answered OK and broke the border's rules.
+func (b *Backend) lied(call, format string, args ...any) error {
+	return &Error{Backend: b.Name, Call: call, Status: abi.StatusInternal, Record: -1, Text: "it " + fmt.Sprintf(format, args...), lie: true}
+}
+
+// filled is the struct that a call wrote, unless it wrote too much.
+func filled[T any](b *Backend, call, name string, g *guarded[T]) error {
+	if g.behind != untouched {
+		return b.lied(call, "writes beyond the end of %s: it ignores struct_size", name)
+	}
+	return nil
+}
+
 // Devices describes every device of the backend.
 func (b *Backend) Devices() ([]DeviceInfo, error) {
 	p := newPinned()
 	defer p.release()
-	var count uint32
-	if err := b.call(p, "device_count", b.table.DeviceCount, address(p, &count)); err != nil {
+	given := newGuarded(uint32(0))
+	if err := b.call(p, "device_count", b.table.DeviceCount, address(p, given)); err != nil {
 		return nil, err
 	}
+	if err := filled(b, "device_count", "the count", given); err != nil {
+		return nil, err
+	}
+	count := given.value
 	if count > maxDevices {
 		return nil, refuse(ReasonDeviceInfo, "claims %d devices, expected at most %d", count, maxDevices)
 	}
@@ -98,17 +136,14 @@ func (b *Backend) Devices() ([]DeviceInfo, error) {
 func (b *Backend) deviceInfo(i uint32) (DeviceInfo, error) {
 	p := newPinned()
 	defer p.release()
-	given := &struct {
-		info abi.DeviceInfo
-		margin
-	}{abi.DeviceInfo{StructSize: structSize[abi.DeviceInfo]()}, newMargin()}
+	given := newGuarded(abi.DeviceInfo{StructSize: structSize[abi.DeviceInfo]()})
 	if err := b.call(p, "device_info", b.table.DeviceInfo, uintptr(i), address(p, given)); err != nil {
 		return DeviceInfo{}, err
 	}
-	if err := given.check("trainer_device_info"); err != nil {
+	if err := given.behind.check("trainer_device_info"); err != nil {
 		return DeviceInfo{}, err
 	}
-	d, err := newDeviceInfo(given.info)
+	d, err := newDeviceInfo(given.value)
 	if err != nil {
 		return d, refuse(ReasonDeviceInfo, "device %d: %v", i, err)
 	}
@@ -131,6 +166,7 @@ type DeviceInfo struct {
 	MemoryTotal   uint64 `json:"memory_total_bytes"`
 	MemoryFree    uint64 `json:"memory_free_bytes"`
 	BufferMax     uint64 `json:"buffer_max_bytes"`
+	ListBytesMax  uint64 `json:"list_bytes_max"` // 0 = no limit
 	StorageDTypes uint64 `json:"storage_dtypes"` // bit 1 << dtype
 	ComputeDTypes uint64 `json:"compute_dtypes"`
 	Alignment     uint32 `json:"alignment"`
@@ -146,7 +182,7 @@ func (d DeviceInfo) Computes(t abi.DType) bool { return d.ComputeDTypes>>t&1 != 
 
 func newDeviceInfo(i abi.DeviceInfo) (DeviceInfo, error) {
 	d := DeviceInfo{Class: i.DeviceClass, Flags: i.Flags, Numerics: i.Numerics, MemoryTotal: i.MemoryTotal, MemoryFree: i.MemoryFree,
-		BufferMax: i.BufferMax, StorageDTypes: i.StorageDTypes, ComputeDTypes: i.ComputeDTypes, Alignment: i.Alignment, Lanes: i.Lanes,
+		BufferMax: min(i.BufferMax, maxMemory), ListBytesMax: i.ListBytesMax, StorageDTypes: i.StorageDTypes, ComputeDTypes: i.ComputeDTypes, Alignment: i.Alignment, Lanes: i.Lanes,
 		Threads: i.Threads, Name: text(i.Name[:]), UUID: text(i.UUID[:]), ISA: text(i.ISA[:])}
 	switch {
 	case i.StructSize < uint32(unsafe.Offsetof(i.Name)) || i.StructSize > maxStruct:
@@ -157,6 +193,12 @@ func newDeviceInfo(i abi.DeviceInfo) (DeviceInfo, error) {
 		return d, fmt.Errorf("alignment is %d, expected a power of two up to 4096", d.Alignment)
 	case d.Lanes < 1 || d.Lanes > 1024:
 		return d, fmt.Errorf("lanes is %d, expected 1 or more", d.Lanes)
+	case d.Numerics > abi.NumericsBF16X3:
+		return d, fmt.Errorf("numerics is %d, expected 0 to %d", d.Numerics, abi.NumericsBF16X3)
+	case d.MemoryTotal > maxMemory:
+		return d, fmt.Errorf("memory_total is %d bytes, which no device has", d.MemoryTotal)
+	case d.MemoryFree > d.MemoryTotal:
+		return d, fmt.Errorf("memory_free is %d bytes, of a memory_total of %d", d.MemoryFree, d.MemoryTotal)
 	}
 	for name, field := range map[string][]byte{"name": i.Name[:], "uuid": i.UUID[:], "isa": i.ISA[:]} {
 		if end := bytes.IndexByte(field, 0); end < 0 || !utf8.Valid(field[:end]) {

@@ -27,7 +27,9 @@ func open(path string) (*library, error) {
 	// dlerror is per thread.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	enter(callLoad)
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	leave(callLoad, abi.StatusOK)
 	if err != nil {
 		return nil, refuse(ReasonLoad, "the system's loader refuses it: %v", err)
 	}
@@ -42,15 +44,20 @@ func open(path string) (*library, error) {
 // a backend keeps none of them. It is reused, so that a call in a step allocates nothing.
 type pinned struct {
 	runtime.Pinner
-	err      abi.Error
-	args     [7]uintptr // six, and the error struct
-	submit   abi.Submit
-	bindings []abi.Binding
-	points   []abi.TimelinePoint // waits, then signals
-	value    uint64
+	err         abi.Error
+	behindErr   margin
+	value       uint64 // a handle or a count that a backend writes
+	behindValue margin
+	args        [7]uintptr // six, and the error struct
+	submit      abi.Submit
+	bindings    []abi.Binding
+	points      []abi.TimelinePoint // waits, then signals
 }
 
-var pinners = sync.Pool{New: func() any { return new(pinned) }}
+var pinners = sync.Pool{New: func() any { return &pinned{behindErr: untouched, behindValue: untouched} }}
+
+// intact reports whether a backend kept to the structs of this call.
+func (p *pinned) intact() bool { return p.behindErr == untouched && p.behindValue == untouched }
 
 func newPinned() *pinned { return pinners.Get().(*pinned) }
 
@@ -163,16 +170,25 @@ func snakeCase(name string) string {
 // margin lies behind a struct that a backend fills, to show whether it wrote too much.
 type margin [512]byte
 
-func newMargin() (m margin) {
+// untouched is what a margin holds as long as nobody wrote into it.
+var untouched = func() (m margin) {
 	for i := range m {
 		m[i] = 0x5A
 	}
 	return m
-}
+}()
 
 func (m *margin) check(structName string) error {
-	if *m != newMargin() {
+	if *m != untouched {
 		return refuse(ReasonStructSizes, "writes beyond the end of %s: it ignores struct_size", structName)
 	}
 	return nil
 }
+
+// guarded is a struct that a backend fills, with a margin behind it.
+type guarded[T any] struct {
+	value  T
+	behind margin
+}
+
+func newGuarded[T any](v T) *guarded[T] { return &guarded[T]{v, untouched} }

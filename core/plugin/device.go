@@ -1,6 +1,9 @@
 package plugin
 
 import (
+	"errors"
+	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,7 +24,45 @@ type Device struct {
 	handle  uint64
 	info    DeviceInfo
 	lost    atomic.Pointer[Error] // DEVICE_LOST is final
+	mu      sync.Mutex
+	alive   map[object]bool
 }
+
+// object is what a handle names; call made it.
+type object struct {
+	call   string
+	handle uint64
+}
+
+// made takes the handle that a call gave. A handle is not 0 and names one object at a time.
+func (d *Device) made(call string, handle uint64, err error) error {
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	made := object{call, handle}
+	switch {
+	case handle == 0:
+		return d.backend.lied(call, "gave a handle of 0")
+	case d.alive[made]:
+		return d.backend.lied(call, "gave the handle %d a second time", handle)
+	case d.alive == nil:
+		d.alive = map[object]bool{}
+	}
+	d.alive[made] = true
+	return nil
+}
+
+// gone forgets what made took.
+func (d *Device) gone(call string, handle uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.alive, object{call, handle})
+}
+
+// Lost reports whether the device is lost for good.
+func (d *Device) Lost() bool { return d.lost.Load() != nil }
 
 // OpenDevice opens a device by index.
 func (b *Backend) OpenDevice(index int, o DeviceOptions) (*Device, error) {
@@ -39,22 +80,21 @@ func (b *Backend) OpenDevice(index int, o DeviceOptions) (*Device, error) {
 		options.Deterministic = 1
 	}
 	d := &Device{backend: b, info: infos[index]}
-	err = b.call(p, "device_open", b.table.DeviceOpen, uintptr(index), address(p, &options), address(p, &p.value))
-	d.handle, err = b.handle("device_open", p, err)
+	err = b.call(p, callOpen, b.table.DeviceOpen, uintptr(index), address(p, &options), address(p, &p.value))
+	if d.handle = p.take(); err == nil && d.handle == 0 {
+		err = b.lied(callOpen, "gave a handle of 0")
+	}
 	if err != nil {
 		return nil, err
 	}
 	return d, nil
 }
 
-// handle is the handle that a call wrote to p.value; a handle is never 0.
-func (b *Backend) handle(call string, p *pinned, err error) (uint64, error) {
-	h := p.value
+// take is the number that a call wrote.
+func (p *pinned) take() uint64 {
+	v := p.value
 	p.value = 0
-	if err == nil && h == 0 {
-		err = &Error{Backend: b.Name, Call: call, Status: abi.StatusInternal, Record: -1, Text: "it gave a handle of 0"}
-	}
-	return h, err
+	return v
 }
 
 // Info describes the device as it was when opened.
@@ -93,8 +133,15 @@ func (d *Device) QueryOps(queries []abi.OpQuery) ([]abi.OpAnswer, error) {
 		queries[i].StructSize = structSize[abi.OpQuery]()
 		answers[i].StructSize = structSize[abi.OpAnswer]()
 	}
-	err := d.call(p, "query_ops", d.backend.table.QueryOps, sliceAddress(p, queries), uintptr(len(queries)), sliceAddress(p, answers))
-	return answers, err
+	if err := d.call(p, "query_ops", d.backend.table.QueryOps, sliceAddress(p, queries), uintptr(len(queries)), sliceAddress(p, answers)); err != nil {
+		return nil, err
+	}
+	for i, a := range answers {
+		if a.Level > abi.LevelFast {
+			return nil, d.backend.lied("query_ops", "answered level %d for op %s, expected 0 to %d", a.Level, abi.Op(queries[i].Op), abi.LevelFast)
+		}
+	}
+	return answers, nil
 }
 
 // Buffer is memory on the device, or staging memory the host can see.
@@ -117,30 +164,41 @@ func (d *Device) Alloc(memory uint32, bytes uint64) (*Buffer, error) {
 	p := newPinned()
 	defer p.release()
 	desc := abi.BufferDesc{StructSize: structSize[abi.BufferDesc](), Memory: memory, Bytes: bytes}
-	out := abi.Buffer{StructSize: structSize[abi.Buffer]()}
-	if err := d.call(p, "buffer_alloc", d.backend.table.BufferAlloc, address(p, &desc), address(p, &out)); err != nil {
+	out := newGuarded(abi.Buffer{StructSize: structSize[abi.Buffer]()})
+	err := d.call(p, callAlloc, d.backend.table.BufferAlloc, address(p, &desc), address(p, out))
+	if err == nil {
+		err = filled(d.backend, callAlloc, "trainer_buffer", out)
+	}
+	if err := d.made(callAlloc, out.value.Handle, err); err != nil {
 		return nil, err
 	}
-	p.value = out.Handle
-	handle, err := d.backend.handle("buffer_alloc", p, nil)
-	if err != nil {
-		return nil, err
-	}
-	b := &Buffer{handle: handle, bytes: bytes}
+	b := &Buffer{handle: out.value.Handle, bytes: bytes}
 	if memory == abi.MemoryStaging {
-		if out.HostPointer == 0 {
-			return nil, &Error{Backend: d.backend.Name, Call: "buffer_alloc", Status: abi.StatusInternal, Record: -1, Text: "staging memory came without a host pointer"}
+		at := out.value.HostPointer
+		if at == 0 {
+			return nil, d.backend.lied(callAlloc, "gave staging memory without a host pointer")
 		}
-		b.host = hostBytes(out.HostPointer, bytes)
+		if bytes > 0 && (!readable(at, 1) || !readable(at+uintptr(bytes)-1, 1)) {
+			return nil, d.backend.lied(callAlloc, "gave staging memory at %#x, where there is none", at)
+		}
+		b.host = hostBytes(at, bytes)
 	}
 	return b, nil
 }
+
+// The calls that make objects, besides opening a device and making a plan.
+const (
+	callAlloc    = "buffer_alloc"
+	callQueue    = "queue_create"
+	callTimeline = "timeline_create"
+)
 
 // Free gives a buffer back.
 func (d *Device) Free(b *Buffer) error {
 	p := newPinned()
 	defer p.release()
 	b.host = nil
+	d.gone(callAlloc, b.handle)
 	return d.call(p, "buffer_free", d.backend.table.BufferFree, uintptr(b.handle))
 }
 
@@ -154,8 +212,25 @@ type Report struct {
 func (d *Device) CheckList(list []byte) (Report, error) {
 	p := newPinned()
 	defer p.release()
-	report := abi.ListReport{StructSize: structSize[abi.ListReport](), BadRecord: noRecord}
-	err := d.call(p, "list_check", d.backend.table.ListCheck, sliceAddress(p, list), address(p, &report))
+	if most := d.info.ListBytesMax; most > 0 && uint64(len(list)) > most {
+		return Report{}, &Error{Backend: d.backend.Name, Call: callCheck, Status: abi.StatusUnsupported, Record: -1,
+			Text: fmt.Sprintf("a list of %d bytes, of which the device takes at most %d", len(list), most)}
+	}
+	given := newGuarded(abi.ListReport{StructSize: structSize[abi.ListReport](), BadRecord: noRecord})
+	err := d.call(p, callCheck, d.backend.table.ListCheck, sliceAddress(p, list), address(p, given))
+	if err == nil {
+		err = filled(d.backend, callCheck, "trainer_list_report", given)
+	}
+	report := given.value
+	switch {
+	case err != nil:
+	case report.BadRecord != noRecord:
+		err = d.backend.lied(callCheck, "accepts a list and calls its record %d bad", report.BadRecord)
+	case report.WorkspaceBytes > maxMemory || d.info.BufferMax > 0 && report.WorkspaceBytes > d.info.BufferMax:
+		err = d.backend.lied(callCheck, "asks for %d bytes of workspace, more than any of its buffers has", report.WorkspaceBytes)
+	case report.PlanBytes > maxMemory:
+		err = d.backend.lied(callCheck, "says that a plan keeps %d bytes, which no device has", report.PlanBytes)
+	}
 	return Report{report.WorkspaceBytes, report.PlanBytes}, err
 }
 
@@ -169,8 +244,15 @@ func (d *Device) Stats() (Stats, error) {
 	}
 	p := newPinned()
 	defer p.release()
-	s := abi.DeviceStats{StructSize: structSize[abi.DeviceStats]()}
-	err := d.call(p, "device_stats", d.backend.table.DeviceStats, address(p, &s))
+	given := newGuarded(abi.DeviceStats{StructSize: structSize[abi.DeviceStats]()})
+	err := d.call(p, "device_stats", d.backend.table.DeviceStats, address(p, given))
+	if err == nil {
+		err = filled(d.backend, "device_stats", "trainer_device_stats", given)
+	}
+	s := given.value
+	if err == nil && max(s.MemoryUsed, s.MemoryPeak) > maxMemory {
+		err = d.backend.lied("device_stats", "counts %d bytes in use and %d at most, which no device has", s.MemoryUsed, s.MemoryPeak)
+	}
 	return Stats{s.MemoryUsed, s.MemoryPeak}, err
 }
 
@@ -178,6 +260,7 @@ func (d *Device) Stats() (Stats, error) {
 type Timeline struct {
 	device *Device
 	handle uint64
+	seen   atomic.Uint64 // the highest value that was read
 }
 
 // NewTimeline makes a timeline that stands at value.
@@ -185,15 +268,16 @@ func (d *Device) NewTimeline(value uint64) (*Timeline, error) {
 	p := newPinned()
 	defer p.release()
 	t := &Timeline{device: d}
-	err := d.call(p, "timeline_create", d.backend.table.TimelineCreate, uintptr(value), address(p, &p.value))
-	t.handle, err = d.backend.handle("timeline_create", p, err)
-	return t, err
+	err := d.call(p, callTimeline, d.backend.table.TimelineCreate, uintptr(value), address(p, &p.value))
+	t.handle = p.take()
+	return t, d.made(callTimeline, t.handle, err)
 }
 
 // Close gives the timeline back; who still waits for it gets an error.
 func (t *Timeline) Close() error {
 	p := newPinned()
 	defer p.release()
+	t.device.gone(callTimeline, t.handle)
 	return t.device.call(p, "timeline_destroy", t.device.backend.table.TimelineDestroy, uintptr(t.handle))
 }
 
@@ -201,10 +285,17 @@ func (t *Timeline) Close() error {
 func (t *Timeline) Read() (uint64, error) {
 	p := newPinned()
 	defer p.release()
-	err := t.device.call(p, "timeline_read", t.device.backend.table.TimelineRead, uintptr(t.handle), address(p, &p.value))
-	value := p.value
-	p.value = 0
-	return value, err
+	err := t.device.call(p, callRead, t.device.backend.table.TimelineRead, uintptr(t.handle), address(p, &p.value))
+	value := p.take()
+	if err != nil {
+		return 0, err
+	}
+	for seen := t.seen.Load(); value > seen && !t.seen.CompareAndSwap(seen, value); seen = t.seen.Load() {
+	}
+	if seen := t.seen.Load(); value < seen {
+		return value, t.device.backend.lied(callRead, "has a timeline that went back from %d to %d", seen, value)
+	}
+	return value, nil
 }
 
 // Wait blocks until value is reached or the timeout is over (IsTimeout). It reports the
@@ -212,5 +303,26 @@ func (t *Timeline) Read() (uint64, error) {
 func (t *Timeline) Wait(value uint64, timeout time.Duration) error {
 	p := newPinned()
 	defer p.release()
-	return t.device.call(p, "timeline_wait", t.device.backend.table.TimelineWait, uintptr(t.handle), uintptr(value), uintptr(max(0, timeout.Nanoseconds())))
+	timeout = max(0, timeout)
+	began := time.Now()
+	err := t.device.call(p, callWait, t.device.backend.table.TimelineWait, uintptr(t.handle), uintptr(value), uintptr(timeout.Nanoseconds()))
+	if took := time.Since(began); IsTimeout(err) && took < timeout/2 {
+		return t.device.backend.lied(callWait, "gave up after %s, where %s were given", took.Round(time.Microsecond), timeout)
+	}
+	if err != nil {
+		return err
+	}
+	if now, err := t.Read(); err == nil && now < value {
+		return t.device.backend.lied(callWait, "says that its timeline reached %d, where timeline_read says %d", value, now)
+	} else if isLie(err) {
+		return err
+	}
+	reached(Point{t, value})
+	return nil
+}
+
+// isLie reports whether an error is about a backend's answer, not the backend's own.
+func isLie(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.lie
 }

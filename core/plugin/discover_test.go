@@ -1,12 +1,12 @@
 package plugin
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,194 +14,52 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/fault"
+	"trainer/internal/zoo"
 )
 
-// misbehaviour is one build of the test backend and how it must be refused.
-type misbehaviour struct {
-	flag string
-	want Code
-	says string
-}
-
-// misbehaviours need no deadline to be found out.
-var misbehaviours = []misbehaviour{
-	{"NO_ENTRY", ReasonEntrySymbol, "exports no function trainer_backend_query_v1"},
-	{"NO_MANIFEST", ReasonManifest, "exports no symbol trainer_backend_manifest"},
-	{"LOAD_CRASHES", ReasonCrashed, "crashed (SIGSEGV) while it was loaded"},
-	{"LOAD_ABORTS", ReasonCrashed, "SIGABRT"},
-	{"LOAD_EXITS", ReasonExit, "exit code 0 while it was loaded"},
-	{"LOAD_EXITS_AT_ONCE", ReasonExit, "exit code 1"},
-	{"LOAD_IS_KILLED", ReasonCrashed, "killed"},
-	{"LOAD_TAKES_SIGTERM", ReasonSideEffects, "SIGTERM"},
-	{"LOAD_CHANGES_FOLDER", ReasonSideEffects, "working directory to /"},
-	{"LOAD_CHANGES_UMASK", ReasonSideEffects, "umask"},
-	{"LOAD_FLUSHES_DENORMALS", ReasonSideEffects, "floating-point"},
-	{"LOAD_CLOSES_ANSWER", ReasonExit, "exit code 0"},
-	{"LOAD_WRITES_ANSWER", ReasonProtocol, "disturbed"},
-	{"QUERY_CRASHES", ReasonCrashed, "while it answered the query"},
-	{"QUERY_EXITS", ReasonExit, "while it answered the query"},
-	{"QUERY_REFUSES", ReasonQuery, "libvendor.so.1 is too old: install 2.0"},
-	{"QUERY_TAKES_SIGSEGV", ReasonSideEffects, "the query changed how the program handles SIGSEGV"},
-	{"REPLY_GARBAGE", ReasonStructSizes, "struct_size of its reply"},
-	{"REPLY_OVERFLOWS", ReasonStructSizes, "beyond the end of trainer_reply"},
-	{"REPLY_MAJOR", ReasonABI, "answers with border version 9.1"},
-	{"REPLY_MINOR", ReasonABI, "0.900"},
-	{"TABLE_NULL", ReasonTable, "without a table"},
-	{"TABLE_WILD", ReasonTable, "0x123400"},
-	{"TABLE_SMALL", ReasonStructSizes, "is 64, expected"},
-	{"TABLE_HUGE", ReasonStructSizes, "1073741824"},
-	{"TABLE_LACKS_SUBMIT", ReasonTable, "function submit of its table is NULL"},
-	{"DEVICES_NONE", ReasonNoDevice, "finds no device"},
-	{"DEVICES_MANY", ReasonDeviceInfo, "100000 devices"},
-	{"DRIVER_ABSENT", ReasonNoDevice, "install the driver"},
-	{"INFO_CRASHES", ReasonCrashed, "while it described its devices"},
-	{"INFO_OVERFLOWS", ReasonStructSizes, "beyond the end of trainer_device_info"},
-	{"INFO_ALIGNMENT", ReasonDeviceInfo, "alignment is 3"},
-	{"INFO_CLASS", ReasonDeviceInfo, "device_class is 77"},
-	{"INFO_UNTERMINATED", ReasonDeviceInfo, "name is not UTF-8 that ends with NUL"},
-	{"SHUTDOWN_CRASHES", ReasonCrashed, "while it was shut down"},
-	{`MANIFEST="{\"name\":\"tiny\",\"abi_major\":9,\"abi_minor\":3}"`, ReasonABI, "border version 9.3, this program speaks 0.1"},
-	{`MANIFEST="not json"`, ReasonManifest, "JSON"},
-	{`FEATURES="\"avx1024\""`, ReasonCPUFeatures, "needs a processor with avx1024"},
-}
-
-// variant is the backend name of the i-th misbehaviour.
-func variant(i int) string { return "bad" + string(rune('a'+i/10)) + string(rune('0'+i%10)) }
-
-func TestEveryMisbehaviourHasItsReasonAndTheGoodOneStillLoads(t *testing.T) {
+// Every file of the zoo has its reason, the good ones still load, and nothing of this process
+// is changed by looking.
+func TestZoo(t *testing.T) {
+	require.Equal(t, 10*time.Second, ProbeTimeout)
 	dir := folder(t)
-	compileAll(t, dir, misbehaviours)
-	compile(t, dir, "good")
-	began := time.Now()
+	animals := zoo.Fill(t, dir)
+	require.Greater(t, len(animals), 80)
+	before := observe()
 	all := Discover(Options{Paths: []string{dir}})
-	assert.Less(t, time.Since(began), ProbeTimeout, "time to refuse all")
-	for i, m := range misbehaviours {
-		if runtime.GOARCH != "amd64" && m.flag == "LOAD_FLUSHES_DENORMALS" {
-			continue
+	require.NoError(t, before.compare("looking"))
+	for _, a := range animals {
+		c := byName(t, all, a.Name)
+		assert.Equal(t, a.Reason, string(c.Reason), "%s: %s", a.Name, c.Sentence)
+		assert.Contains(t, c.Sentence, a.Says, a.Name)
+		if a.Reason != "ok" {
+			_, err := Open(c)
+			assert.Equal(t, int(fault.Device), fault.ExitCode(err), a.Name)
 		}
-		c := byName(t, all, variant(i))
-		assert.Equal(t, m.want, c.Reason, "%s: %s", m.flag, c.Sentence)
-		assert.Contains(t, c.Sentence, m.says, m.flag)
-		_, err := Open(c)
-		assert.Equal(t, int(fault.Device), fault.ExitCode(err), m.flag)
 	}
-	good := byName(t, all, "good")
-	require.Equal(t, ReasonOK, good.Reason, good.Sentence)
+	good := byName(t, all, "zoo-good")
 	require.Len(t, good.Devices, 1)
 	assert.Equal(t, "tiny", good.Devices[0].Name)
 	assert.Equal(t, "tiny", good.Manifest.Name)
 	b, err := Open(good)
 	require.NoError(t, err)
-	assert.Equal(t, "good", b.Name)
-}
-
-// compileAll builds variants on all processors.
-func compileAll(t *testing.T, dir string, all []misbehaviour) {
-	var wait sync.WaitGroup
-	slots := make(chan struct{}, runtime.NumCPU())
-	for i, m := range all {
-		if runtime.GOARCH != "amd64" && m.flag == "LOAD_FLUSHES_DENORMALS" {
-			continue
-		}
-		wait.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			compile(t, dir, variant(i), "-D"+m.flag)
-		})
-	}
-	wait.Wait()
-}
-
-func TestWhatHangsIsEndedWithEverythingItStarted(t *testing.T) {
-	require.Equal(t, 10*time.Second, ProbeTimeout)
-	dir := folder(t)
-	hangs := []misbehaviour{
-		{"LOAD_HANGS", ReasonTimeout, "gave no answer within 2s while it was loaded"},
-		{"LOAD_SPINS", ReasonTimeout, "while it was loaded"},
-		{"QUERY_HANGS", ReasonTimeout, "while it answered the query"},
-	}
-	compileAll(t, dir, hangs)
-	compile(t, dir, "forks", "-DLOAD_LEAVES_PROCESS")
-	compile(t, dir, "good")
-	began := time.Now()
-	all := Discover(Options{Paths: []string{dir}, Timeout: 2 * time.Second})
-	assert.Less(t, time.Since(began), 6*time.Second)
-	for i, m := range hangs {
-		c := byName(t, all, variant(i))
-		assert.Equal(t, m.want, c.Reason, "%s: %s", m.flag, c.Sentence)
-		assert.Contains(t, c.Sentence, m.says, m.flag)
-	}
-	assert.Equal(t, ReasonOK, byName(t, all, "good").Reason)
-	assert.Equal(t, ReasonOK, byName(t, all, "forks").Reason, "a process left behind is killed, not waited for")
+	assert.Equal(t, "zoo-good", b.Name)
+	old, err := Open(byName(t, all, "zoo-fine-02"))
+	require.NoError(t, err)
+	assert.Zero(t, old.table.QueueProgress, "a shorter table has no more than it says")
+	require.NoError(t, before.compare("opening"))
 	out, _ := exec.Command("pgrep", "-f", "__probe "+dir).Output()
 	assert.Empty(t, string(out), "processes left behind")
 }
 
-func TestFilesThatAreNoBackends(t *testing.T) {
+// A file that was cut anywhere is refused before the system's loader sees it.
+func TestCutLibraries(t *testing.T) {
 	linuxOnly(t)
-	dir := folder(t)
-	good := compile(t, dir, "good")
-	library, err := os.ReadFile(good)
+	library, err := os.ReadFile(compile(t, folder(t), "good"))
 	require.NoError(t, err)
-	put := func(name string, content []byte) {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, filePrefix+name), content, 0o755))
+	for size := 0; size < len(library); size += 64 {
+		_, err := readImage(bytes.NewReader(library[:size]), int64(size))
+		require.Error(t, err, "cut to %d of %d bytes", size, len(library))
 	}
-	patch := func(at int, value byte) []byte {
-		out := append([]byte{}, library...)
-		out[at] = value
-		return out
-	}
-	put("text.so", []byte("#!/bin/sh\necho this is Größe\n"))
-	put("empty.so", nil)
-	put("noise.so", []byte("\x01\x02\xff\xfe\x00\x00 and more"))
-	put("machine.so", patch(18, 40)) // 32-bit ARM
-	put("class.so", patch(4, 1))
-	put("order.so", patch(5, 2))
-	put("type.so", patch(16, 2)) // ET_EXEC
-	put("windows.so", []byte("MZ\x90\x00\x03"))
-	put("mac.so", []byte("\xcf\xfa\xed\xfe\x07\x00\x00\x01"))
-	put("readme.txt", []byte("text"))
-	put("good.dylib", library)
-	want := map[string]Code{"text": ReasonNotLibrary, "empty": ReasonNotLibrary, "noise": ReasonNotLibrary, "machine": ReasonArch, "class": ReasonArch,
-		"order": ReasonArch, "type": ReasonNotLibrary, "windows": ReasonArch, "mac": ReasonArch, "readme.txt": ReasonFileName, "good": ReasonOK}
-	require.NoError(t, os.Mkdir(filepath.Join(dir, filePrefix+"folder.so"), 0o755))
-	want["folder"] = ReasonNotLibrary
-	require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, filePrefix+"broken.so")))
-	want["broken"] = ReasonNotFound
-	for i, size := range []int{1, 3, 20, 63, 64, 300, 2000, len(library) / 2, len(library) - 100, len(library) - 1} {
-		name := "cut" + string(rune('a'+i))
-		put(name+".so", library[:size])
-		want[name] = ReasonTruncated
-	}
-	all := Discover(Options{Paths: []string{dir}})
-	for name, code := range want {
-		c := byName(t, all, name)
-		assert.Equal(t, code, c.Reason, "%s: %s", name, c.Sentence)
-		assert.NotEmpty(t, c.Sentence, name)
-	}
-	assert.Equal(t, ReasonShadowed, all[len(all)-2].Reason, "the same name with a foreign suffix")
-}
-
-func TestWhatALibraryNeeds(t *testing.T) {
-	linuxOnly(t)
-	dir := folder(t)
-	elsewhere := t.TempDir()
-	helper := filepath.Join(elsewhere, "libtinyhelper.so.7")
-	require.NoError(t, os.WriteFile(filepath.Join(elsewhere, "h.c"), []byte("int helper(void){return 1;}\n"), 0o600))
-	text, err := exec.Command("cc", "-shared", "-fPIC", "-Wl,-soname,libtinyhelper.so.7", "-o", helper, filepath.Join(elsewhere, "h.c")).CombinedOutput()
-	require.NoError(t, err, string(text))
-	link := []string{"-Wl,--no-as-needed", helper}
-	compile(t, dir, "missing", link...)
-	compile(t, dir, "relative", append(link, "-Wl,-rpath,libs")...)
-	compile(t, dir, "empty", append(link, "-Wl,-rpath,/usr/lib:")...)
-	compile(t, dir, "absolute", append(link, "-Wl,-rpath,"+elsewhere)...)
-	all := Discover(Options{Paths: []string{dir}})
-	missing := byName(t, all, "missing")
-	assert.Equal(t, ReasonDependency, missing.Reason)
-	assert.Contains(t, missing.Sentence, "libtinyhelper.so.7")
-	assert.Equal(t, ReasonDependency, byName(t, all, "relative").Reason)
-	assert.Equal(t, ReasonDependency, byName(t, all, "empty").Reason)
-	assert.Equal(t, ReasonOK, byName(t, all, "absolute").Reason, byName(t, all, "absolute").Sentence)
 }
 
 func TestWhatStrangersCanWriteIsRefused(t *testing.T) {

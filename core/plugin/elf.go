@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -30,11 +31,17 @@ func readELF(r io.ReaderAt, size int64) (image, error) {
 	if err != nil {
 		return image{}, refuse(ReasonNotLibrary, "has no readable table of symbols: %v", err)
 	}
-	img := image{runpath: elfRunpath(f)}
+	img := image{runpath: elfRunpath(f), hardening: elfHardening(f)}
 	img.needed, _ = f.ImportedLibraries()
 	for _, s := range symbols {
 		if s.Section == elf.SHN_UNDEF {
+			if slices.Contains(processCalls, s.Name) {
+				img.calls = append(img.calls, s.Name)
+			}
 			continue
+		}
+		if s.Section < elf.SHN_LORESERVE { // else the name of a version
+			img.exports = append(img.exports, s.Name)
 		}
 		switch s.Name {
 		case entrySymbol:
@@ -107,6 +114,36 @@ func elfData(f *elf.File, address uint64) []byte {
 		}
 	}
 	return nil
+}
+
+// elfHardening are the traits of how a library was linked.
+func elfHardening(f *elf.File) (traits []Trait) {
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_GNU_STACK && p.Flags&elf.PF_X != 0 {
+			traits = append(traits, Trait{true, "asks for an executable stack; link it with -Wl,-z,noexecstack"})
+		}
+		if p.Type == elf.PT_LOAD && p.Flags&(elf.PF_W|elf.PF_X) == elf.PF_W|elf.PF_X {
+			traits = append(traits, Trait{true, "has memory that is writable and executable at once"})
+		}
+	}
+	has := func(tag elf.DynTag, flag uint64) bool {
+		values, _ := f.DynValue(tag)
+		return slices.ContainsFunc(values, func(v uint64) bool { return v&flag != 0 })
+	}
+	if text, _ := f.DynValue(elf.DT_TEXTREL); len(text) > 0 || has(elf.DT_FLAGS, uint64(elf.DF_TEXTREL)) {
+		traits = append(traits, Trait{true, "changes its code while it is loaded; compile it with -fPIC"})
+	}
+	if has(elf.DT_FLAGS, uint64(elf.DF_STATIC_TLS)) {
+		traits = append(traits, Trait{false, "takes thread-local memory of which a running process has little left; compile it with -ftls-model=global-dynamic"})
+	}
+	if now, _ := f.DynValue(elf.DT_BIND_NOW); len(now) == 0 && !has(elf.DT_FLAGS, uint64(elf.DF_BIND_NOW)) {
+		traits = append(traits, Trait{false, "finds functions only when they are first called; link it with -Wl,-z,now"})
+	}
+	symbols, _ := f.Symbols() // none in a stripped file
+	if slices.ContainsFunc(symbols, func(s elf.Symbol) bool { return s.Name == "set_fast_math" }) {
+		traits = append(traits, Trait{true, "changes floating-point arithmetic when it is loaded; link it without -ffast-math"})
+	}
+	return traits
 }
 
 // elfRunpath are the entries of RUNPATH, or of RPATH where there is none; an empty entry

@@ -17,6 +17,7 @@ type Error struct {
 	List    uint64 // serial of the list concerned; 0 = none
 	Record  int    // index of the record concerned; -1 = none
 	Text    string // the backend's sentence
+	lie     bool   // the answer broke the border's rules; Text is ours
 }
 
 // Error names backend, call, list and record.
@@ -64,6 +65,9 @@ func IsTimeout(err error) bool {
 // newError reads a filled error struct.
 func newError(backend, call string, status abi.Status, e *abi.Error) *Error {
 	out := &Error{Backend: backend, Call: call, Status: status, List: e.ListSerial, Record: -1, Text: text(e.Text[:])}
+	if bytes.IndexByte(e.Text[:], 0) < 0 {
+		out.Text = "its text does not end"
+	}
 	if e.RecordIndex != noRecord && e.ListSerial != 0 {
 		out.Record = int(e.RecordIndex)
 	}

@@ -22,6 +22,9 @@ type image struct {
 	manifest    []byte // what stands there, at most maxManifest + 1 bytes
 	needed      []string
 	runpath     []string // where the library looks for what it needs
+	exports     []string // every symbol it defines for others
+	calls       []string // of processCalls, those it imports
+	hardening   []Trait  // of how it was linked
 }
 
 // inspect takes a candidate through every stage that needs no code of it. It returns the

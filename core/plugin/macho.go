@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
+	"strings"
 )
 
 var machoCPUs = map[string]macho.Cpu{"amd64": macho.CpuAmd64, "arm64": macho.CpuArm64}
@@ -61,14 +63,27 @@ func readThinMachO(r io.ReaderAt, size int64) (image, error) {
 	return img, nil
 }
 
+// Bits of a symbol's type: seen by other files, and only by those linked with it.
+const (
+	machoExternal = 0x01
+	machoPrivate  = 0x10
+)
+
 // readMachOSymbols finds the two exported symbols; C names begin with an underscore.
 func (img *image) readMachOSymbols(f *macho.File) {
 	if f.Symtab == nil {
 		return
 	}
 	for _, s := range f.Symtab.Syms {
+		name := strings.TrimPrefix(s.Name, "_")
 		if s.Sect == 0 { // imported
+			if slices.Contains(processCalls, name) {
+				img.calls = append(img.calls, name)
+			}
 			continue
+		}
+		if s.Type&machoExternal != 0 && s.Type&machoPrivate == 0 {
+			img.exports = append(img.exports, name)
 		}
 		switch s.Name {
 		case "_" + entrySymbol:

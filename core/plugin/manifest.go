@@ -23,10 +23,10 @@ type Manifest struct {
 	ABIMajor    *uint32  `json:"abi_major"`
 	ABIMinor    *uint32  `json:"abi_minor"`
 	CPUFeatures []string `json:"cpu_features"`           // what its code needs before it can choose, as "avx2"
-	OpenSeconds float64  `json:"open_seconds,omitempty"` // the longest that opening a device may take; 0 = 10
+	OpenSeconds float64  `json:"open_seconds,omitempty"` // the longest that opening a device, checking a list or making a plan may take; 0 = 10
 }
 
-// OpenTimeout is how long opening a device of the backend may take.
+// OpenTimeout is how long the backend may take to open a device, or to compile a list.
 func (m *Manifest) OpenTimeout() time.Duration {
 	return max(ProbeTimeout, time.Duration(m.OpenSeconds*float64(time.Second)))
 }
@@ -50,8 +50,8 @@ func parseManifest(raw []byte) (*Manifest, error) {
 	if m.Name == "" || m.ABIMajor == nil || m.ABIMinor == nil {
 		return nil, refuse(ReasonManifest, "its manifest lacks one of name, abi_major, abi_minor")
 	}
-	if m.OpenSeconds < 0 || m.OpenSeconds > 3600 || len(m.CPUFeatures) > 256 {
-		return nil, refuse(ReasonManifest, "its manifest has open_seconds %g and %d cpu_features, expected 0 to 3600 and at most 256", m.OpenSeconds, len(m.CPUFeatures))
+	if m.OpenSeconds < 0 || m.OpenSeconds > 120 || len(m.CPUFeatures) > 256 {
+		return nil, refuse(ReasonManifest, "its manifest has open_seconds %g and %d cpu_features, expected 0 to 120 and at most 256", m.OpenSeconds, len(m.CPUFeatures))
 	}
 	return m, nil
 }

@@ -2,12 +2,13 @@ package plugin
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"trainer/internal/zoo"
 )
 
 func TestMain(m *testing.M) {
@@ -17,19 +18,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// compile builds testdata/backend.c with cc flags into a folder under a backend's name.
+// compile builds the test backend.
 func compile(t testing.TB, folder, name string, flags ...string) string {
 	t.Helper()
-	cc := os.Getenv("CC")
-	if cc == "" {
-		cc = "cc"
-	}
-	out := filepath.Join(folder, filePrefix+name+nativeSuffix())
-	args := append([]string{"-std=gnu11", "-O1", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function",
-		"-I../abi", "-o", out, "testdata/backend.c"}, flags...)
-	text, err := exec.Command(cc, args...).CombinedOutput()
-	require.NoError(t, err, "%s %v: %s", cc, args, text)
-	return out
+	return zoo.Compile(t, folder, name, flags...)
 }
 
 // folder is a temporary folder that nobody else can write; standard folders of the machine

@@ -50,6 +50,9 @@ func probe(real string, timeout time.Duration) ([]DeviceInfo, error) {
 	_ = child.Wait()
 	child.kill()
 	if err == nil && last.Reason == ReasonOK {
+		if len(child.stdout.bytes) > 0 {
+			return nil, refuse(ReasonSideEffects, "writes to standard output: %.60q", child.stdout.bytes)
+		}
 		return last.Devices, nil
 	}
 	if err == nil {
@@ -61,7 +64,7 @@ func probe(real string, timeout time.Duration) ([]DeviceInfo, error) {
 // probeChild is a running trial in a process group of its own.
 type probeChild struct {
 	*exec.Cmd
-	stderr firstBytes
+	stdout, stderr firstBytes
 }
 
 func startProbe(ctx context.Context, real string) (*probeChild, *os.File, error) {
@@ -77,7 +80,7 @@ func startProbe(ctx context.Context, real string) (*probeChild, *os.File, error)
 	child := &probeChild{Cmd: exec.CommandContext(ctx, exe, probeCommand, real)}
 	child.Env = append(os.Environ(), probeEnv+"=1", "GOTRACEBACK=single")
 	child.ExtraFiles = []*os.File{w}
-	child.Stderr = &child.stderr
+	child.Stdout, child.Stderr = &child.stdout, &child.stderr
 	child.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	child.Cancel = func() error { child.kill(); return nil }
 	child.WaitDelay = 500 * time.Millisecond

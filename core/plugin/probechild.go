@@ -78,5 +78,7 @@ func askBackend(path string, stage func(string), before processState) ([]DeviceI
 		return nil, err
 	}
 	stage("it was shut down")
-	return devices, b.Shutdown()
+	err = b.Shutdown()
+	callC("fflush", 0) // what it printed shows
+	return devices, err
 }

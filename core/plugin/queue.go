@@ -18,15 +18,19 @@ func (d *Device) NewQueue(kind uint32) (*Queue, error) {
 	p := newPinned()
 	defer p.release()
 	q := &Queue{device: d}
-	err := d.call(p, "queue_create", d.backend.table.QueueCreate, uintptr(kind), address(p, &p.value))
-	q.handle, err = d.backend.handle("queue_create", p, err)
-	return q, err
+	err := d.call(p, callQueue, d.backend.table.QueueCreate, uintptr(kind), address(p, &p.value))
+	q.handle = p.take()
+	if err := d.made(callQueue, q.handle, err); err != nil {
+		return nil, err
+	}
+	return q, q.countRecords()
 }
 
 // Close ends the queue; what has not begun is cancelled.
 func (q *Queue) Close() error {
 	p := newPinned()
 	defer p.release()
+	q.device.gone(callQueue, q.handle)
 	return q.device.call(p, "queue_destroy", q.device.backend.table.QueueDestroy, uintptr(q.handle))
 }
 
@@ -65,8 +69,10 @@ func (p *pinned) encodeBindings(bindings []Binding) {
 
 // Plan is a list with its bindings, prepared to run many times.
 type Plan struct {
-	handle uint64
-	Bytes  uint64 // memory it keeps beyond its bindings
+	handle  uint64
+	serial  uint64 // of its list
+	records uint32
+	Bytes   uint64 // memory it keeps beyond its bindings
 }
 
 // HasPlans reports whether the backend can prepare lists.
@@ -84,20 +90,26 @@ func (d *Device) NewPlan(list []byte, bindings []Binding, workspace Binding) (*P
 	p.encodeBindings(bindings)
 	desc := abi.PlanDesc{StructSize: structSize[abi.PlanDesc](), BindingCount: uint32(len(p.bindings)), List: sliceAddress(p, list),
 		Bindings: sliceAddress(p, p.bindings), Workspace: workspace.encode()}
-	out := abi.Plan{StructSize: structSize[abi.Plan]()}
-	err := d.call(p, "plan_create", d.backend.table.PlanCreate, address(p, &desc), address(p, &out))
-	p.value = out.Handle
-	handle, err := d.backend.handle("plan_create", p, err)
-	if err != nil {
+	out := newGuarded(abi.Plan{StructSize: structSize[abi.Plan]()})
+	err := d.call(p, callPlan, d.backend.table.PlanCreate, address(p, &desc), address(p, out))
+	if err == nil {
+		err = filled(d.backend, callPlan, "trainer_plan", out)
+	}
+	if err := d.made(callPlan, out.value.Handle, err); err != nil {
 		return nil, err
 	}
-	return &Plan{handle, out.Bytes}, nil
+	if out.value.Bytes > maxMemory {
+		return nil, d.backend.lied(callPlan, "made a plan of %d bytes, which no device has", out.value.Bytes)
+	}
+	serial, records := abi.ListIdentity(list)
+	return &Plan{out.value.Handle, serial, records, out.value.Bytes}, nil
 }
 
 // FreePlan gives a plan back.
 func (d *Device) FreePlan(plan *Plan) error {
 	p := newPinned()
 	defer p.release()
+	d.gone(callPlan, plan.handle)
 	return d.call(p, "plan_destroy", d.backend.table.PlanDestroy, uintptr(plan.handle))
 }
 
@@ -122,15 +134,34 @@ func (q *Queue) Submit(s Submit) error {
 	defer p.release()
 	p.encodeSubmit(s)
 	d := q.device
+	serial, records := s.identity()
+	idle := !outstanding()
+	handOver(serial, records, s.Signals)
 	began := time.Now()
 	for pause := 50 * time.Microsecond; ; pause = min(2*pause, 5*time.Millisecond) {
-		err := d.call(p, "submit", d.backend.table.Submit, uintptr(q.handle), address(p, &p.submit))
+		err := d.call(p, callSubmit, d.backend.table.Submit, uintptr(q.handle), address(p, &p.submit))
+		if err == nil {
+			return nil
+		}
 		var e *Error
-		if err == nil || !errors.As(err, &e) || e.Status != abi.StatusBusy || time.Since(began) > busyLimit {
+		if !errors.As(err, &e) || e.Status != abi.StatusBusy || time.Since(began) > busyLimit {
+			takeBack(records)
 			return err
+		}
+		if idle {
+			takeBack(records)
+			return d.backend.lied(callSubmit, "is busy, though nothing is queued")
 		}
 		time.Sleep(pause)
 	}
+}
+
+// identity is the serial of what is submitted, and its records.
+func (s Submit) identity() (serial uint64, records uint32) {
+	if s.Plan != nil {
+		return s.Plan.serial, s.Plan.records
+	}
+	return abi.ListIdentity(s.List)
 }
 
 // encodeSubmit fills p.submit and pins what it points to.

@@ -53,6 +53,27 @@ func Query(n *op.Node) abi.OpQuery {
 	return q
 }
 
+// Kind is what a backend may have a code path of its own for: the question, and the code of
+// a unary, binary or reducing node.
+type Kind struct {
+	Query abi.OpQuery
+	Code  uint32
+}
+
+// KindOf is the kind of a node.
+func KindOf(n *op.Node) Kind {
+	k := Kind{Query: Query(n)}
+	switch a := n.Attr.(type) {
+	case op.Unary:
+		k.Code = a.Code
+	case op.Binary:
+		k.Code = a.Code
+	case op.Reduce:
+		k.Code = a.Code
+	}
+	return k
+}
+
 func weightType(w *op.Weight) abi.DType {
 	if d := w.Dense(); d != nil {
 		return d.Type()

@@ -15,8 +15,8 @@ const offloadLeast = 1 << 16
 
 // Offload lets what the forward of some blocks keeps for the backward wait in memory of the
 // host. The copies run in a lane of their own: a value's memory is given up so many blocks,
-// reach, after its own has used it, and taken again as many blocks before its backward.
-// (Rhu et al. 2016: vDNN)
+// reach, after its own has used it, and taken again one block less before its backward, where
+// blocks take longer. (Rhu et al. 2016: vDNN)
 func Offload(g *op.Graph, chosen func(block int) bool, reach int) {
 	o := offloader{graph: g, reach: reach, ends: map[int]int{}, begins: map[int]int{}}
 	o.cut = slices.IndexFunc(g.Nodes, func(n *op.Node) bool { return n.Op == Cut })
@@ -116,7 +116,7 @@ func (o *offloader) spread(m *move) {
 	} else {
 		m.out = o.cut - 1
 	}
-	if begin, ok := o.begins[m.block+o.reach]; ok {
+	if begin, ok := o.begins[m.block+max(1, o.reach-1)]; ok {
 		m.in = min(m.in, begin)
 	}
 }

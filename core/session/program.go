@@ -216,6 +216,9 @@ func (s *Session) encode(p *Program, g *op.Graph) error {
 		if i < len(g.Nodes) && g.Nodes[i].Op != program.Cut {
 			continue
 		}
+		for _, n := range g.Nodes[from:i] {
+			s.kinds[program.KindOf(n)] = true
+		}
 		s.serial++
 		list := program.Encode(g.Nodes[from:i], s.address(p), s.serial, uint32(len(s.slots)), s.params)
 		report, err := s.check(list)

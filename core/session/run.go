@@ -101,6 +101,9 @@ func (s *Session) upload(st *stage, r Run) error {
 	if end == 0 {
 		return nil
 	}
+	if s.recorder != nil {
+		s.recorder.Write(slotInputs, 0, host[:end])
+	}
 	return s.transfer(st.buffer, program.Address{Slot: uint32(len(s.slots))}, program.Address{Slot: slotInputs}, end)
 }
 
@@ -127,6 +130,9 @@ func copyList(from, to program.Address, bytes int64, serial uint64, slots uint32
 // runPart queues a list; from its second run on as a plan, where the backend has plans.
 func (s *Session) runPart(p *part, params []byte) error {
 	p.runs++
+	if s.recorder != nil {
+		s.recorder.List(p.list, params)
+	}
 	if s.device.HasPlans() && p.runs > 1 && !p.once {
 		if err := s.plan(p); err != nil {
 			return err

@@ -2,11 +2,13 @@ package session
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
 
 	"trainer/core/abi"
+	"trainer/core/dump"
 	"trainer/core/op"
 	"trainer/core/plugin"
 	"trainer/core/program"
@@ -42,6 +44,7 @@ type Session struct {
 	answers  map[abi.OpQuery]bool
 	composed map[string]bool
 	native   map[string]bool
+	kinds    map[program.Kind]bool // of every node compiled
 
 	slots     []int64                       // bytes of each slot
 	states    map[*op.Value]program.Address // where states live
@@ -60,7 +63,8 @@ type Session struct {
 	staging  [ring]stage
 	next     int
 	loaders  [loaders]loader
-	loading  int // the loader to be filled next
+	loading  int          // the loader to be filled next
+	recorder *dump.Writer // nil unless a step is recorded
 }
 
 // Open prepares a device. paramsBytes is the size of the params block of every run.
@@ -83,7 +87,7 @@ func Open(device *plugin.Device, paramsBytes int) (*Session, error) {
 // native; workspaces and plans of a backend are not known and count nothing.
 func Dry(paramsBytes int) *Session {
 	return &Session{align: 256, largest: math.MaxInt64, planLimit: math.MaxInt64, params: uint32(paramsBytes),
-		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{},
+		answers: map[abi.OpQuery]bool{}, composed: map[string]bool{}, native: map[string]bool{}, kinds: map[program.Kind]bool{},
 		slots: make([]int64, slotState), states: map[*op.Value]program.Address{}}
 }
 
@@ -99,7 +103,7 @@ func (s *Session) Place(states []*op.Value) error {
 		}
 		bytes := program.RoundUp(program.Bytes(v), s.align)
 		if bytes > s.largest {
-			return fault.New(fault.Device, "%s needs %d bytes, but the device's largest buffer is %d", v.Name, bytes, s.largest)
+			return fault.New(fault.Device, "backend %s: %s needs %d bytes, but the device's largest buffer is %d", s.device.Backend(), v.Name, bytes, s.largest)
 		}
 		last := len(s.slots) - 1
 		if last < int(slotState) || s.slots[last]+bytes > min(s.largest, stateBuffer) && s.slots[last] > 0 {
@@ -137,6 +141,12 @@ func (s *Session) claims(n *op.Node) (bool, error) {
 // Ops names the fused ops met so far that the backend runs natively, and those that
 // were composed.
 func (s *Session) Ops() (native, composed []string) { return sorted(s.native), sorted(s.composed) }
+
+// Kinds are the kinds of calls that the programs compiled so far make, in no order.
+func (s *Session) Kinds() []program.Kind { return slices.Collect(maps.Keys(s.kinds)) }
+
+// Device is what the session runs on; nil in a dry one.
+func (s *Session) Device() *plugin.Device { return s.device }
 
 // Memory is what a run takes on the device, in bytes, as the backend counts it.
 type Memory struct {
@@ -263,7 +273,7 @@ func (s *Session) Stats() (used, peak int64, err error) {
 
 // Close gives the device's memory back.
 func (s *Session) Close() error {
-	if s.device == nil {
+	if s.device == nil || s.device.Lost() { // a lost device gives nothing back
 		return nil
 	}
 	if err := s.Sync(); err != nil {

@@ -55,6 +55,9 @@ func (s *Session) fill(p *Program, v *op.Value, offset, bytes int64, produce fun
 		if err := produce(l.buffer.Bytes()[:n], from); err != nil {
 			return err
 		}
+		if s.recorder != nil {
+			s.recorder.Write(at.Slot, at.Offset, l.buffer.Bytes()[:n])
+		}
 		err := s.transfer(l.buffer, program.Address{Slot: uint32(len(s.slots))}, at, n)
 		l.busy = s.clock
 		return err
@@ -64,19 +67,10 @@ func (s *Session) fill(p *Program, v *op.Value, offset, bytes int64, produce fun
 // Read copies bytes of a state out.
 func (s *Session) Read(v *op.Value) ([]byte, error) {
 	data := make([]byte, program.Bytes(v))
-	staging := s.loaders[0].buffer
 	err := s.move(nil, v, 0, int64(len(data)), func(at program.Address, from, n int64) error {
-		if err := s.Sync(); err != nil {
-			return err
-		}
-		if err := s.transfer(staging, at, program.Address{Slot: uint32(len(s.slots))}, n); err != nil {
-			return err
-		}
-		if err := s.Sync(); err != nil {
-			return err
-		}
-		copy(data[from:from+n], staging.Bytes())
-		return nil
+		piece, err := s.readPiece(at, n)
+		copy(data[from:from+n], piece)
+		return err
 	})
 	return data, err
 }

@@ -9,6 +9,7 @@
 #include "../../native/entry.h"
 #include "../../native/handle.h"
 #include "../../native/meter.h"
+#include "../../native/progress.h"
 #include "../../native/resolve.h"
 #include "../../native/thread.h"
 #include "../../native/timeline.h"
@@ -73,7 +74,7 @@ struct program {
 int32_t program_create(struct device *device, const trainer_list *list, struct program **program, uint32_t *bad_record, trainer_error *error);
 /* Gives the views their addresses. */
 int32_t program_bind(struct program *program, const trainer_binding *bindings, uint32_t count, const trainer_binding *workspace, trainer_error *error);
-void program_run(struct program *program, const void *params, struct pool *pool);
+void program_run(struct program *program, const void *params, struct pool *pool, struct progress *progress);
 int32_t cpu_list_check(uint64_t device, const trainer_list *list, trainer_list_report *report, trainer_error *error);
 int32_t cpu_plan_create(uint64_t device, const trainer_plan_desc *desc, trainer_plan *plan, trainer_error *error);
 int32_t cpu_plan_destroy(uint64_t device, uint64_t plan, trainer_error *error);
@@ -82,6 +83,7 @@ int32_t cpu_plan_destroy(uint64_t device, uint64_t plan, trainer_error *error);
 struct queue;
 int32_t cpu_queue_create(uint64_t device, uint32_t kind, uint64_t *queue, trainer_error *error);
 int32_t cpu_queue_destroy(uint64_t device, uint64_t queue, trainer_error *error);
+int32_t cpu_queue_progress(uint64_t device, uint64_t queue, uint64_t *counter, trainer_error *error);
 int32_t cpu_submit(uint64_t device, uint64_t queue, const trainer_submit *submit, trainer_error *error);
 /* Cancels what has not begun, waits for what has, ends the thread. Once per queue. */
 void queue_stop(struct queue *queue);

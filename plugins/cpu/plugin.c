@@ -4,7 +4,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"cpu\",\"version\":\"0.1.0\",\"vendor\":\"trainer\","
     "\"description\":\"Any processor: scalar, AVX2, AVX-512, AVX-512-BF16 and NEON, chosen at run time\","
-    "\"abi_major\":0,\"abi_minor\":1,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* Absent on purpose: buffer_import (staging memory serves), log_read, get_extension. */
 static const trainer_backend_table table = {
@@ -28,6 +28,7 @@ static const trainer_backend_table table = {
     .device_stats = cpu_device_stats,
     .plan_create = cpu_plan_create,
     .plan_destroy = cpu_plan_destroy,
+    .queue_progress = cpu_queue_progress,
 };
 
 TRAINER_EXPORT int32_t trainer_backend_query_v1(const trainer_host_info *host, trainer_reply *reply) {

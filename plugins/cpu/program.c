@@ -100,7 +100,7 @@ static void apply_bounds(const struct resolved_record *record) {
   }
 }
 
-void program_run(struct program *program, const void *params, struct pool *pool) {
+void program_run(struct program *program, const void *params, struct pool *pool, struct progress *progress) {
   pthread_mutex_lock(&program->run_lock);
   if (program->list.params_bytes) memcpy(program->params, params, program->list.params_bytes);
   for (uint32_t i = 0; i < program->list.record_count; i++) {
@@ -108,6 +108,7 @@ void program_run(struct program *program, const void *params, struct pool *pool)
     apply_bounds(&program->list.records[i]);
     next->call.pool = pool;
     next->kernel->run(&next->call);
+    progress_add(progress, 1);
   }
   pthread_mutex_unlock(&program->run_lock);
 }

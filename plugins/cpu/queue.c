@@ -23,6 +23,7 @@ struct job {
 struct queue {
   struct object object;
   struct pool *pool;
+  struct progress progress;
   pthread_t thread;
   pthread_mutex_t lock;
   pthread_cond_t changed;
@@ -73,7 +74,8 @@ static void *queue_main(void *arg) {
     pthread_mutex_unlock(&queue->lock);
     struct failure failure = {.status = TRAINER_STALE, .record = TRAINER_NO_RECORD, .serial = job->program->list.serial};
     if (!atomic_load(&queue->stopping)) failure = wait_points(queue, job);
-    if (!failure.status) program_run(job->program, job->params, queue->pool);
+    if (failure.status) progress_add(&queue->progress, job->program->list.record_count);
+    else program_run(job->program, job->params, queue->pool, &queue->progress);
     finish(queue, job, &failure);
     pthread_mutex_lock(&queue->lock);
     queue->head++;
@@ -163,6 +165,19 @@ int32_t cpu_queue_destroy(uint64_t handle, uint64_t queue, trainer_error *error)
   }
   object_release(&device->object);
   return ended ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
+}
+
+int32_t cpu_queue_progress(uint64_t handle, uint64_t queue, uint64_t *counter, trainer_error *error) {
+  if (!counter || (uintptr_t)counter % sizeof *counter) return trainer_fail(error, TRAINER_INVALID, "the counter is missing or not aligned");
+  struct device *device = device_get(handle, error);
+  if (!device) return TRAINER_STALE;
+  struct queue *found = (struct queue *)handle_get(queue, OBJECT_QUEUE, device);
+  if (found) {
+    progress_begin(&found->progress, counter);
+    object_release(&found->object);
+  }
+  object_release(&device->object);
+  return found ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
 }
 
 /* ---- submit ---- */

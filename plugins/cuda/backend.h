@@ -10,6 +10,7 @@
 #include "../../native/entry.h"
 #include "../../native/handle.h"
 #include "../../native/meter.h"
+#include "../../native/progress.h"
 #include "../../native/resolve.h"
 #include "../../native/thread.h"
 #include "../../native/timeline.h"
@@ -124,6 +125,7 @@ void lanes_close(struct lanes *lanes);
 struct queue;
 int32_t cuda_queue_create(uint64_t device, uint32_t kind, uint64_t *queue, trainer_error *error);
 int32_t cuda_queue_destroy(uint64_t device, uint64_t queue, trainer_error *error);
+int32_t cuda_queue_progress(uint64_t device, uint64_t queue, uint64_t *counter, trainer_error *error);
 int32_t cuda_submit(uint64_t device, uint64_t queue, const trainer_submit *submit, trainer_error *error);
 /* Cancels what has not begun, waits for what has, ends the threads. Once per queue. */
 void queue_stop(struct queue *queue);

@@ -39,6 +39,7 @@ struct queue {
   uint64_t launched;  /* jobs on the stream or completed */
   uint64_t submitted; /* jobs ever given */
   void *params;       /* pinned: USUAL_PARAMS for each job */
+  struct progress progress;
   struct job ring[RING];
 };
 
@@ -153,6 +154,7 @@ static void finish(struct queue *queue, struct job *job) {
     snprintf(job->failure.text, sizeof job->failure.text, "%.250s", error.text[0] ? error.text : cudaGetErrorString(code));
   }
   withdraw(device, job);
+  progress_add(&queue->progress, job->program->list.record_count);
   points_settle(&device->timelines, job->points + job->wait_count, job->signal_count, &job->failure);
   points_drop(job->points, job->wait_count + job->signal_count);
   object_release(&job->program->object);
@@ -292,6 +294,19 @@ int32_t cuda_queue_destroy(uint64_t handle, uint64_t queue, trainer_error *error
   }
   object_release(&device->object);
   return ended ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
+}
+
+int32_t cuda_queue_progress(uint64_t handle, uint64_t queue, uint64_t *counter, trainer_error *error) {
+  if (!counter || (uintptr_t)counter % sizeof *counter) return trainer_fail(error, TRAINER_INVALID, "the counter is missing or not aligned");
+  struct device *device = device_get(handle, error);
+  if (!device) return TRAINER_STALE;
+  struct queue *found = (struct queue *)handle_get(queue, OBJECT_QUEUE, device);
+  if (found) {
+    progress_begin(&found->progress, counter);
+    object_release(&found->object);
+  }
+  object_release(&device->object);
+  return found ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the queue is not alive");
 }
 
 /* ---- submit ---- */

@@ -69,6 +69,8 @@ type Config struct {
 	LibraryPath   []string
 	Threads       int // 0 = the backend chooses
 	Deterministic bool
+	SelfTest      bool    // judge the ops of the run on a few small cases before it
+	CallTimeout   float64 // seconds without progress after which a backend counts as hanging
 	Seed          uint64
 
 	// Evaluation.

@@ -16,14 +16,14 @@ const (
 // with. Model and data are compared by content. Of every other setting each step depends.
 var mayChange = []string{
 	"model_name", "llama_pro_path", "init_adapter", "dataset", "dataset_format", "data_cache", "num_epochs", "max_steps",
-	"use_gradient_checkpointing", "recompute", "memory_limit", "host_memory_limit",
-	"backend", "device", "backend_path", "library_path", "threads", "deterministic",
+	"use_gradient_checkpointing", "recompute", "use_activation_cpu_offload", "memory_limit", "host_memory_limit",
+	"backend", "device", "backend_path", "library_path", "threads", "deterministic", "self_test", "call_timeout",
 	"eval_dataset", "eval_steps", "eval_samples",
 	"output_dir", "overwrite_output_dir", "save_model", "save_steps", "save_minutes", "save_total_limit", "resume", "log_every_n_steps", "log_to", "log_telemetry",
 }
 
 // chosen are the settings that a run decides where they say auto, and decides once.
-var chosen = []string{"precision", "recompute", "backend"}
+var chosen = []string{"precision", "recompute", "use_activation_cpu_offload", "backend"}
 
 // GoOn takes over what a run chose when it began wherever c leaves the choice, and refuses a setting that
 // contradicts it. where is what holds began, for the sentence. Errors are *fault.Error of

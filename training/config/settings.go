@@ -186,6 +186,10 @@ var settings = []Setting{
 		field: func(c *Config) any { return &c.Threads }},
 	{Name: "deterministic", Group: Device, Default: "false", Help: "the same bits from every run with the same settings",
 		field: func(c *Config) any { return &c.Deterministic }},
+	{Name: "self_test", Group: Device, Default: "true", Help: "run small cases of every op that the run needs before it, and refuse a backend that computes them wrongly",
+		field: func(c *Config) any { return &c.SelfTest }},
+	{Name: "call_timeout", Group: Device, Value: "SECONDS", Default: "300", Range: &Range{Low: 0.1, High: 1e6, Want: "a number of at least 0.1"},
+		Help: "end the run when a backend makes no progress for so long", field: func(c *Config) any { return &c.CallTimeout }},
 	{Name: "seed", Group: Device, Value: "N", Default: "42", Help: "start of all random numbers",
 		field: func(c *Config) any { return &c.Seed }},
 

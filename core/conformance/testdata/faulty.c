@@ -1,6 +1,6 @@
 /* A backend that lets another one do the work and then spoils it: tests load it to see
  * that the judge notices. TRAINER_FAULT names what goes wrong, TRAINER_BACKEND the file
- * that works. Preloaded into a process, it also counts what that file allocates. */
+ * that works; with TRAINER_FAULT_OP only lists that begin with that op are spoilt. Preloaded into a process, it also counts what that file allocates. */
 #include <dlfcn.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -20,6 +20,7 @@ static trainer_buffer buffers[BUFFERS];
 static trainer_binding written; /* what the last list that was no transfer wrote */
 static unsigned char frozen[256];
 static unsigned calls;
+static uint32_t last_op;
 
 static int fault(const char *name) {
   const char *now = getenv("TRAINER_FAULT");
@@ -71,14 +72,20 @@ static unsigned char *bytes_of(const trainer_binding *binding) {
   return NULL;
 }
 
-static int is_transfer(const trainer_submit *submit) {
-  return !submit->plan && ((const trainer_record *)(const void *)((const char *)submit->list + submit->list->struct_size))->op == TRAINER_OP_COPY;
+static uint32_t first_op(const trainer_list *list) { return ((const trainer_record *)(const void *)((const char *)list + list->struct_size))->op; }
+
+static int is_transfer(const trainer_submit *submit) { return !submit->plan && first_op(submit->list) == TRAINER_OP_COPY; }
+
+/* Whether the last list that was no transfer begins with the op to be spoilt. */
+static int chosen(void) {
+  const char *only = getenv("TRAINER_FAULT_OP");
+  return !only || strtoul(only, NULL, 0) == last_op;
 }
 
 /* The first root of the written slot begins behind 256 guard bytes. */
 static void spoil(const trainer_submit *submit) {
   unsigned char *at = bytes_of(&written);
-  if (!at) return;
+  if (!at || !chosen()) return;
   if (fault("value")) at[256 + 3] ^= 1;
   if (fault("nan")) memset(at + 256, 0xFF, 4);
   if (fault("outside")) at[255] ^= 1;
@@ -90,7 +97,10 @@ static void spoil(const trainer_submit *submit) {
 static int32_t submit(uint64_t device, uint64_t queue, const trainer_submit *given, trainer_error *error) {
   trainer_submit own = *given;
   if (is_transfer(given)) return real.submit(device, queue, given, error);
-  if (!given->plan) written = given->bindings[1];
+  if (!given->plan) {
+    written = given->bindings[1];
+    last_op = first_op(given->list);
+  }
   if (fault("params")) { /* the params of the first submit, forever */
     if (!given->plan && given->params_bytes <= sizeof frozen) memcpy(frozen, given->params, given->params_bytes);
     own.params = frozen;

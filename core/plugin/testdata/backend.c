@@ -2,10 +2,16 @@
  * that a test defines makes it misbehave in one way. */
 #include "trainer_backend.h"
 
+#include <fcntl.h>
+#include <fenv.h>
+#include <locale.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #if defined(__x86_64__)
@@ -18,12 +24,44 @@
 #ifndef MANIFEST
 #define MANIFEST "{\"name\":\"tiny\",\"version\":\"1.0\",\"abi_major\":0,\"abi_minor\":1,\"cpu_features\":[" FEATURES "]}"
 #endif
-#ifndef NO_MANIFEST
+#if defined(MANIFEST_LONG)
+TRAINER_EXPORT const char trainer_backend_manifest[70000] = {[0 ... 69998] = ' '};
+#elif !defined(NO_MANIFEST)
 TRAINER_EXPORT const char trainer_backend_manifest[] = MANIFEST;
 #endif
 
 static void crash(void) { *(volatile int *)16 = 1; }
 static void hang(void) { for (;;) pause(); }
+static void *wait_forever(void *none) { hang(); return none; }
+static void leave_thread(void) {
+  pthread_t thread;
+  pthread_create(&thread, NULL, wait_forever, NULL);
+}
+static void replace(int descriptor) {
+  int null = open("/dev/zero", O_RDWR);
+  if (null >= 0) dup2(null, descriptor);
+}
+static void lower_limit(void) {
+  struct rlimit limit;
+  getrlimit(RLIMIT_NOFILE, &limit);
+  limit.rlim_cur = 64;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+static void block_signals(void) {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+static volatile int depth, zero;
+static int deeper(int n) { /* of frames that the compiler cannot join */
+  volatile char frame[4096];
+  frame[0] = (char)n;
+  depth++;
+  return n < 0 ? 0 : deeper(n + 1) + frame[0];
+}
+#ifdef UNDEFINED
+void absent_function(void);
+#endif
 
 __attribute__((constructor)) static void load(void) {
 #if defined(LOAD_CRASHES)
@@ -34,6 +72,34 @@ __attribute__((constructor)) static void load(void) {
   hang();
 #elif defined(LOAD_SPINS)
   for (volatile unsigned i = 0;; i++) continue;
+#elif defined(LOAD_DIVIDES)
+  depth = 12345 / zero;
+#elif defined(LOAD_OVERFLOWS_STACK)
+  depth = deeper(0);
+#elif defined(LOAD_TRAPS)
+  __builtin_trap();
+#elif defined(LOAD_STOPS)
+  raise(SIGSTOP);
+#elif defined(LOAD_BLOCKS_SIGNALS)
+  block_signals();
+#elif defined(LOAD_CHANGES_LIMIT)
+  lower_limit();
+#elif defined(LOAD_CHANGES_LOCALE)
+  setlocale(LC_ALL, "C.UTF-8");
+#elif defined(LOAD_CHANGES_ENVIRONMENT)
+  setenv("TRAINER_ZOO", "1", 1);
+#elif defined(LOAD_CHANGES_ROUNDING)
+  fesetround(FE_UPWARD);
+#elif defined(LOAD_CLOSES_INPUT)
+  close(0);
+#elif defined(LOAD_REPLACES_OUTPUT)
+  replace(2);
+#elif defined(LOAD_PRINTS)
+  puts("hello from a backend");
+#elif defined(LOAD_SPAWNS_THREAD)
+  leave_thread();
+#elif defined(UNDEFINED)
+  absent_function();
 #elif defined(LOAD_EXITS)
   exit(0);
 #elif defined(LOAD_EXITS_AT_ONCE)
@@ -69,8 +135,10 @@ static int lost;
 
 static int32_t shutdown_(trainer_error *e) {
   (void)e;
-#ifdef SHUTDOWN_CRASHES
+#if defined(SHUTDOWN_CRASHES)
   crash();
+#elif defined(SHUTDOWN_HANGS)
+  hang();
 #endif
   return TRAINER_OK;
 }
@@ -92,6 +160,8 @@ static int32_t device_info(uint32_t index, trainer_device_info *info, trainer_er
   (void)index, (void)e;
 #if defined(INFO_CRASHES)
   crash();
+#elif defined(INFO_HANGS)
+  hang();
 #elif defined(INFO_OVERFLOWS)
   memset((char *)info + 4, 0, sizeof *info);
 #endif
@@ -106,6 +176,8 @@ static int32_t device_info(uint32_t index, trainer_device_info *info, trainer_er
   snprintf(info->uuid, sizeof info->uuid, "tiny-0");
 #if defined(INFO_ALIGNMENT)
   info->alignment = 3;
+#elif defined(INFO_MEMORY)
+  info->memory_total = UINT64_MAX;
 #elif defined(INFO_CLASS)
   info->device_class = 77;
 #elif defined(INFO_UNTERMINATED)
@@ -271,6 +343,10 @@ TRAINER_EXPORT int32_t trainer_backend_query_v1(const trainer_host_info *host, t
   reply->table = (const trainer_backend_table *)(uintptr_t)0x123400;
 #elif defined(TABLE_SMALL)
   table.struct_size = 64;
+#elif defined(TABLE_OLD) /* of border minor 1, which had no queue_progress */
+  reply->abi_minor = 1;
+  table.struct_size = offsetof(trainer_backend_table, queue_progress);
+  table.queue_progress = (void *)16;
 #elif defined(TABLE_HUGE)
   table.struct_size = 1u << 30;
 #elif defined(TABLE_LACKS_SUBMIT)
