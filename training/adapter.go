@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"trainer/core/abi"
+	"trainer/core/model"
 	"trainer/core/op"
 	"trainer/fault"
 	"trainer/files/peft"
@@ -173,22 +174,22 @@ func (e *Engine) SaveModel(dir string) error {
 	for _, t := range e.Net.Trained {
 		trained[t.Name] = t.Value
 	}
+	dtype := func(name string) abi.DType {
+		if v := trained[name]; v != nil {
+			return v.DType
+		}
+		return e.uses.Source.DType(name)
+	}
 	var specs []safetensors.Spec
 	for _, spec := range e.Net.Model.Specs() {
-		dtype := abi.DType(0)
-		if v := trained[spec.Name]; v != nil {
-			dtype = v.DType
-		} else {
-			dtype = e.uses.Source.DType(spec.Name)
-		}
-		specs = append(specs, safetensors.Spec{Name: spec.Name, DType: storedNames[dtype], Shape: spec.Shape})
+		specs = append(specs, safetensors.Spec{Name: spec.Name, DType: storedNames[dtype(spec.Name)], Shape: spec.Shape})
 	}
 	w, err := safetensors.WriteSharded(dir, specs, shardBytes)
 	if err != nil {
 		return err
 	}
 	defer w.Abort()
-	for _, spec := range specs {
+	for _, spec := range e.Net.Model.Specs() {
 		raw, err := e.parameter(spec, trained[spec.Name])
 		if err != nil {
 			return err
@@ -201,11 +202,10 @@ func (e *Engine) SaveModel(dir string) error {
 }
 
 // parameter is a tensor's bytes: of a trained value, else of the source.
-func (e *Engine) parameter(spec safetensors.Spec, trained *op.Value) ([]byte, error) {
+func (e *Engine) parameter(spec model.Spec, trained *op.Value) ([]byte, error) {
 	if trained != nil {
 		return e.Session.Read(trained)
 	}
-	size, _ := safetensors.DTypeSize(spec.DType)
-	raw := make([]byte, op.NewValue(spec.Name, op.Constant, op.Fixed, abi.U8, spec.Shape...).Count()*size)
+	raw := make([]byte, spec.Count()*int64(e.uses.Source.DType(spec.Name).Size()))
 	return raw, e.uses.Source.ReadAt(spec.Name, raw, 0)
 }

@@ -339,6 +339,11 @@ func stepEngine(t *testing.T, methodName, precision string, want stepsRun) *Engi
 		lora = LoRA{Rank: want.Adapter.R, Alpha: want.Adapter.Alpha, Targets: want.Adapter.Targets}
 	}
 	model, method := oracles+"models/"+cmp.Or(want.Model, "llama2"), trainType(t, methodName)
+	if methodName == "mlx_lora" { // as mlx_lm wrote the oracle's checkpoint
+		var err error
+		method.Storage, err = Storage{Name: "mlx", Bits: 4, Group: 32}.Format()
+		require.NoError(t, err)
+	}
 	if h := want.HQQ; h != nil {
 		var err error
 		method.Storage, err = Storage{Name: "hqq", Bits: h.Bits, Group: h.Group, Interleaved: h.Axis == 0}.Format()

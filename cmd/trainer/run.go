@@ -39,6 +39,11 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 		return result, err
 	}
 	start := w.start(report, steps)
+	if job.Config.Type().DoRA() {
+		if err := events.Log("DoRA adapters are for PEFT; for what does not read them, trainer merge folds one into its base"); err != nil {
+			return result, err
+		}
+	}
 	if err := w.goOn(&loop); err != nil {
 		return result, err
 	}
