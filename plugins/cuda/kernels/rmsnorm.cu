@@ -59,21 +59,21 @@ template <typename T, typename W> __global__ void __launch_bounds__(THREADS_MOST
   const T *x = (const T *)f.data[X] + f.at.offset(X, row);
   const T *residual = f.data[RESIDUAL] ? (const T *)f.data[RESIDUAL] + f.at.offset(RESIDUAL, row) : nullptr;
   T *h = (T *)f.data[H] + f.at.offset(H, row), *y = (T *)f.data[Y] + f.at.offset(Y, row);
-  vec<T, WIDTH> kept[ITEMS];
+  vec<T, WIDTH> kept[ITEMS], plus[ITEMS]; /* all on their way before the first is used */
   float sum = 0;
 #pragma unroll
   for (int k = 0; k < ITEMS; k++) {
     int i = threadIdx.x + k * blockDim.x;
     if (i < vectors) kept[k] = load_vec<T, WIDTH>(x + i * WIDTH);
+    if (i < vectors && residual) plus[k] = load_vec<T, WIDTH>(residual + i * WIDTH);
   }
 #pragma unroll
   for (int k = 0; k < ITEMS; k++) {
     int i = threadIdx.x + k * blockDim.x;
     if (i >= vectors) continue;
     if (residual) {
-      vec<T, WIDTH> plus = load_vec<T, WIDTH>(residual + i * WIDTH);
 #pragma unroll
-      for (int e = 0; e < WIDTH; e++) kept[k].v[e] = from_f32<T>(to_f32(kept[k].v[e]) + to_f32(plus.v[e]));
+      for (int e = 0; e < WIDTH; e++) kept[k].v[e] = from_f32<T>(to_f32(kept[k].v[e]) + to_f32(plus[k].v[e]));
       store_vec<T, WIDTH>(h + i * WIDTH, kept[k]);
     }
 #pragma unroll
