@@ -77,39 +77,45 @@ func parseState(text []byte) (s quantState, err error) {
 	return s, d.End()
 }
 
-// bitsandbytes reads a weight of QLoRA's kind (Dettmers et al. 2023): its codes lie as the
-// border has them.
-func (r *Reader) bitsandbytes(module string) (*Weight, error) {
+// describeTabled describes a weight of QLoRA's kind (Dettmers et al. 2023).
+func (r *Reader) describeTabled(module string) (*Weight, error) {
 	name := module + ".weight"
 	s, err := r.quantState(name)
 	if err != nil {
 		return nil, err
 	}
 	w := &Weight{Format: Format{Kind: s.kind, Bits: 4, Group: s.block, NestedGroup: s.nested}, Out: s.shape[0], In: s.shape[1]}
-	n, err := shape(name, w.Out, w.In)
-	if err != nil {
-		return nil, err
+	_, err = shape(name, w.Out, w.In)
+	return w, err
+}
+
+// fillTabled reads codes, which lie as the border has them, and scales.
+func (r *Reader) fillTabled(module string, w *Weight) (err error) {
+	name, n, f := module+".weight", w.Out*w.In, w.Format
+	if err := r.sameNumbers(name+".quant_map", f.Kind); err != nil {
+		return err
 	}
-	if err := r.sameNumbers(name+".quant_map", s.kind); err != nil {
-		return nil, err
-	}
-	blocks := (n + s.block - 1) / s.block
+	blocks := (n + f.Group - 1) / f.Group
 	if w.Operands[Data], err = r.bytes(name, (n+1)/2); err != nil {
-		return nil, err
+		return err
 	}
-	if s.nested == 0 {
+	if f.NestedGroup == 0 {
 		w.Operands[Scale], err = r.float32s(name+".absmax", blocks)
-		return w, err
+		return err
+	}
+	s, err := r.quantState(name)
+	if err != nil {
+		return err
 	}
 	if w.Operands[Scale], err = r.bytes(name+".absmax", blocks); err != nil {
-		return nil, err
+		return err
 	}
-	if w.Operands[ScaleScale], err = r.float32s(name+".nested_absmax", (blocks+s.nested-1)/s.nested); err != nil {
-		return nil, err
+	if w.Operands[ScaleScale], err = r.float32s(name+".nested_absmax", (blocks+f.NestedGroup-1)/f.NestedGroup); err != nil {
+		return err
 	}
 	w.Operands[ScaleZero] = encode([]float32{float32(s.offset)})
 	w.Operands[Map], err = r.float32s(name+".nested_quant_map", 256)
-	return w, err
+	return err
 }
 
 // What each code stands for, as bitsandbytes writes it: NF4's ends and FP4's magnitudes tell
@@ -137,8 +143,8 @@ func (r *Reader) sameNumbers(name string, kind Kind) error {
 	return nil
 }
 
-// int8 reads rows of int8, whose largest magnitudes stand in SCB.
-func (r *Reader) int8(module string) (*Weight, error) {
+// describeInt8 describes rows of int8.
+func (r *Reader) describeInt8(module string) (*Weight, error) {
 	name := module + ".weight"
 	info, err := r.info(name)
 	if err != nil {
@@ -148,17 +154,19 @@ func (r *Reader) int8(module string) (*Weight, error) {
 		return nil, refuse(name, fmt.Sprintf("%s %v", info.DType, info.Shape), "a matrix of I8")
 	}
 	w := &Weight{Format: Format{Kind: Int8, Bits: 8, Group: info.Shape[1]}, Out: info.Shape[0], In: info.Shape[1]}
-	n, err := shape(name, w.Out, w.In)
-	if err != nil {
-		return nil, err
-	}
-	if w.Operands[Data], err = r.bytes(name, n); err != nil {
-		return nil, err
+	_, err = shape(name, w.Out, w.In)
+	return w, err
+}
+
+// fillInt8 reads codes and the rows' largest magnitudes, which stand in SCB.
+func (r *Reader) fillInt8(module string, w *Weight) (err error) {
+	if w.Operands[Data], err = r.bytes(module+".weight", w.Out*w.In); err != nil {
+		return err
 	}
 	most, err := r.floats(module+".SCB", w.Out)
 	for i := range most {
 		most[i] /= 127
 	}
 	w.Operands[Scale] = encode(most)
-	return w, err
+	return err
 }

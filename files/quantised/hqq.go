@@ -31,63 +31,73 @@ func (r *Reader) text(name string) (string, error) {
 	return string(data), err
 }
 
-// hqq reads a weight of HQQ's safetensors (Badri & Shaji 2023). Only one level of scales
-// is stored so; a scale or zero that is itself quantised is refused.
-func (r *Reader) hqq(module string) (*Weight, error) {
-	w, p, err := r.hqqFormat(module)
+// fillHQQ reads a weight of HQQ's safetensors (Badri & Shaji 2023).
+func (r *Reader) fillHQQ(module string, w *Weight) error {
+	p, err := r.packing(module)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	n := w.Out * w.In
 	if w.Operands[Data], err = r.hqqCodes(module+".W_q", p, w.Format, n); err != nil {
-		return nil, err
+		return err
 	}
 	for slot, part := range map[int]string{Scale: ".scale", Zero: ".zero"} {
 		if w.Operands[slot], err = r.float32s(module+part, n/w.Format.Group); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return w, nil
+	return nil
 }
 
-func (r *Reader) hqqFormat(module string) (*Weight, packing, error) {
+// packing is how the codes of a module are packed.
+func (r *Reader) packing(module string) (packing, error) {
+	name, err := r.text(module + ".packing")
+	if err != nil {
+		return packing{}, err
+	}
+	p, ok := packings[name]
+	if !ok {
+		return p, refuse(module+".packing", fmt.Sprintf("%q", name), "8bit_u8, 4bit_u8, 3bit_32, 2bit_u8 or 1bit_u8")
+	}
+	return p, nil
+}
+
+// describeHQQ describes a weight. Only one level of scales is stored; a scale or zero that is
+// itself quantised is refused.
+func (r *Reader) describeHQQ(module string) (*Weight, error) {
 	for _, flag := range []string{".quant_scale", ".quant_zero"} {
 		if _, ok := r.from.Tensor(module + flag); !ok {
 			continue
 		}
 		if set, err := r.integer(module + flag); err != nil || set != 0 {
-			return nil, packing{}, refuse(module+flag, "quantised scales or zeros", "plain ones")
+			return nil, refuse(module+flag, "quantised scales or zeros", "plain ones")
 		}
 	}
-	name, err := r.text(module + ".packing")
+	p, err := r.packing(module)
 	if err != nil {
-		return nil, packing{}, err
-	}
-	p, ok := packings[name]
-	if !ok {
-		return nil, p, refuse(module+".packing", fmt.Sprintf("%q", name), "8bit_u8, 4bit_u8, 3bit_32, 2bit_u8 or 1bit_u8")
+		return nil, err
 	}
 	extents, err := r.integers(module+".shape", 2)
 	if err != nil {
-		return nil, p, err
+		return nil, err
 	}
 	group, err := r.integer(module + ".group_size")
 	if err != nil {
-		return nil, p, err
+		return nil, err
 	}
 	axis, err := r.integer(module + ".axis")
 	if err != nil {
-		return nil, p, err
+		return nil, err
 	}
 	if axis < 0 || axis > 1 {
-		return nil, p, refuse(module+".axis", fmt.Sprint(axis), "0 or 1")
+		return nil, refuse(module+".axis", fmt.Sprint(axis), "0 or 1")
 	}
 	w := &Weight{Format: Format{Kind: HQQ, Bits: p.bits, Group: group, Interleaved: axis == 0}, Out: extents[0], In: extents[1]}
 	n, err := shape(module+".shape", w.Out, w.In)
 	if err == nil && (group < 8 || group%8 != 0 || n%group != 0) {
 		err = refuse(module+".group_size", fmt.Sprintf("groups of %d", group), fmt.Sprintf("a multiple of 8 that divides %d", n))
 	}
-	return w, p, err
+	return w, err
 }
 
 // hqqCodes lays the codes of n elements out as a stream of bits.

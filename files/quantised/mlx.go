@@ -75,9 +75,8 @@ func (c *mlxConfig) of(module string) mlxGroup {
 	return c.common
 }
 
-// mlxWeight reads a weight of MLX's affine quantisation: its codes lie as the border has
-// them, 32 bits a word.
-func (r *Reader) mlxWeight(module string) (*Weight, error) {
+// describeMLX describes a weight of MLX's affine quantisation.
+func (r *Reader) describeMLX(module string) (*Weight, error) {
 	name, g := module+".weight", r.mlx.of(module)
 	info, err := r.info(name)
 	if err != nil {
@@ -90,20 +89,25 @@ func (r *Reader) mlxWeight(module string) (*Weight, error) {
 		return nil, refuse(name, fmt.Sprintf("%s %v", info.DType, info.Shape), fmt.Sprintf("a matrix of U32 that holds codes of %d bits", g.bits))
 	}
 	w := &Weight{Format: Format{Kind: MLX, Bits: int(g.bits), Group: g.group}, Out: info.Shape[0], In: info.Shape[1] * 32 / g.bits}
-	n, err := shape(name, w.Out, w.In)
-	if err != nil {
+	if _, err := shape(name, w.Out, w.In); err != nil {
 		return nil, err
 	}
 	if w.In%g.group != 0 {
 		return nil, refuse(name, fmt.Sprintf("%d columns", w.In), fmt.Sprintf("a multiple of the group, %d", g.group))
 	}
-	if w.Operands[Data], err = r.bytes(name, n*g.bits/8); err != nil {
-		return nil, err
+	return w, nil
+}
+
+// fillMLX reads codes, which lie as the border has them, 32 bits a word, scales and zeros.
+func (r *Reader) fillMLX(module string, w *Weight) (err error) {
+	n := w.Out * w.In
+	if w.Operands[Data], err = r.bytes(module+".weight", n*int64(w.Format.Bits)/8); err != nil {
+		return err
 	}
 	for slot, part := range map[int]string{Scale: ".scales", Zero: ".biases"} {
-		if w.Operands[slot], err = r.float32s(module+part, n/g.group); err != nil {
-			return nil, err
+		if w.Operands[slot], err = r.float32s(module+part, n/w.Format.Group); err != nil {
+			return err
 		}
 	}
-	return w, nil
+	return nil
 }

@@ -78,16 +78,17 @@ func NewReader(from Tensors, config []byte) (*Reader, error) {
 
 // layout is one program's way to store a weight.
 type layout struct {
-	mark string // names a tensor only this layout has; it follows the module's name
-	read func(r *Reader, module string) (*Weight, error)
+	mark     string // names a tensor only this layout has; it follows the module's name
+	describe func(r *Reader, module string) (*Weight, error)
+	fill     func(r *Reader, module string, w *Weight) error // reads the operands
 }
 
 var layouts = []layout{
-	{".weight.quant_state.bitsandbytes__nf4", (*Reader).bitsandbytes},
-	{".weight.quant_state.bitsandbytes__fp4", (*Reader).bitsandbytes},
-	{".SCB", (*Reader).int8},
-	{".W_q", (*Reader).hqq},
-	{".scales", (*Reader).mlxWeight},
+	{".weight.quant_state.bitsandbytes__nf4", (*Reader).describeTabled, (*Reader).fillTabled},
+	{".weight.quant_state.bitsandbytes__fp4", (*Reader).describeTabled, (*Reader).fillTabled},
+	{".SCB", (*Reader).describeInt8, (*Reader).fillInt8},
+	{".W_q", (*Reader).describeHQQ, (*Reader).fillHQQ},
+	{".scales", (*Reader).describeMLX, (*Reader).fillMLX},
 }
 
 // Has reports whether a parameter, named as in a model that is not quantised
@@ -104,13 +105,22 @@ func (r *Reader) layout(parameter string) *layout {
 	return nil
 }
 
-// Weight reads a parameter that Has reports. Errors are *fault.Error of kind Files.
-func (r *Reader) Weight(parameter string) (*Weight, error) {
+// Describe is Weight without operands, whose tensors it does not read.
+func (r *Reader) Describe(parameter string) (*Weight, error) {
 	l := r.layout(parameter)
 	if l == nil {
 		return nil, fmt.Errorf("%s is not stored quantised", parameter)
 	}
-	return l.read(r, strings.TrimSuffix(parameter, ".weight"))
+	return l.describe(r, strings.TrimSuffix(parameter, ".weight"))
+}
+
+// Weight reads a parameter that Has reports. Errors are *fault.Error of kind Files.
+func (r *Reader) Weight(parameter string) (*Weight, error) {
+	w, err := r.Describe(parameter)
+	if err != nil {
+		return nil, err
+	}
+	return w, r.layout(parameter).fill(r, strings.TrimSuffix(parameter, ".weight"), w)
 }
 
 func refuse(tensor, found, want string) error {
