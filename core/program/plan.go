@@ -149,17 +149,22 @@ func placeAll(spans []*span, align int64) Memory {
 // RoundUp is the smallest multiple of align that is at least n.
 func RoundUp(n, align int64) int64 { return (n + align - 1) / align * align }
 
+// liveness is from where a value is written to where it is read last; what is written before
+// the graph runs lives from its begin.
 func liveness(g *op.Graph) []*span {
 	byRoot := map[*op.Value]*span{}
 	var spans []*span
 	for i, n := range g.Nodes {
-		for _, v := range slices.Concat(n.In, n.Out) {
+		for at, v := range slices.Concat(n.In, n.Out) {
 			if v == nil || v.Root.Kind != op.Transient {
 				continue
 			}
 			s := byRoot[v.Root]
 			if s == nil {
 				s = &span{roots: []*op.Value{v.Root}, first: i, bytes: Bytes(v)}
+				if at < len(n.In) {
+					s.first = 0
+				}
 				byRoot[v.Root] = s
 				spans = append(spans, s)
 			}

@@ -143,6 +143,18 @@ func TestPlanReusesMemory(t *testing.T) {
 
 // What runs at a cut may use the cut's outputs as scratch and read its inputs.
 // TestPlanReplacesHalves writes both gradients of SwiGLU where gate and up lie.
+// What was written before a graph runs is still there where the graph reads it first.
+func TestPlanKeepsWhatIsThereBefore(t *testing.T) {
+	b := op.NewBuilder()
+	given, made, sum := b.Fixed("given", abi.F32, 16), b.Fixed("made", abi.F32, 16), op.NewValue("sum", op.State, op.Fixed, abi.F32, 16)
+	b.FillFloat(made, 1)
+	b.Copy(sum, made)
+	b.Copy(sum, given)
+	m := PlanMemory(b.Graph, 64, 0)
+	require.NotEqual(t, m.Offset[made], m.Offset[given])
+	require.EqualValues(t, 128, m.Bytes)
+}
+
 func TestPlanReplacesHalves(t *testing.T) {
 	b := op.NewBuilder()
 	both, d, dy := b.Fixed("both", abi.F32, 4, 32), b.Fixed("d", abi.F32, 4, 32), b.Fixed("dy", abi.F32, 4, 16)
