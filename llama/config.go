@@ -165,10 +165,20 @@ func refuseUnsupported(f *jsonstrict.Fields) {
 			f.Refuse(name, fmt.Sprint(p), "0", unsupported)
 		}
 	}
-	for _, name := range []string{"quantization_config", "quantization"} {
-		if _, ok := f.Get(name); ok {
-			f.Refuse(name, "a quantised checkpoint", "none", "name the folder of the original weights: they are quantised while they load")
-		}
+	refuseQuantisers(f)
+}
+
+// refuseQuantisers refuses what was quantised by a program whose weights are not read. MLX
+// describes itself in a member of its own, and newer ones a second time in the usual one.
+func refuseQuantisers(f *jsonstrict.Fields) {
+	const name = "quantization_config"
+	v, ok := f.Get(name)
+	if _, mlx := f.Get("quantization"); !ok || mlx {
+		return
+	}
+	method, _ := v.Get("quant_method")
+	if by, _ := method.AsString(); by != "bitsandbytes" && by != "hqq" {
+		f.Refuse(name, "a checkpoint quantised by "+method.Found(), "bitsandbytes, hqq or MLX's quantization", "name the folder of the original weights: they are quantised while they load")
 	}
 }
 

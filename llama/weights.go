@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"trainer/fault"
+	"trainer/files/jsonstrict"
+	"trainer/files/quantised"
 	"trainer/files/safetensors"
 )
 
@@ -129,15 +131,27 @@ func (t TensorSpec) count() int64 {
 const maxMismatches = 5
 
 // CheckWeights compares the tensors of a folder with what the config asks for, before
-// anything is allocated: every name, shape and a float dtype. A tensor the model does not
+// anything is allocated: every name, shape and, but for matrices stored quantised, a float
+// dtype. A tensor the model does not
 // have is refused, but for the rotary tables of old checkpoints and the head of a tied
 // model. Mismatches are joined *fault.Error of kind Files, the first few.
 func CheckWeights(c Config, folder *safetensors.Folder) error {
+	stored, err := Quantised(c, folder)
+	if err != nil {
+		return err
+	}
 	var found []error
-	known := map[string]bool{}
+	known, parts := map[string]bool{}, map[string]bool{} // tensors, and modules of which there may be more
 	check := func(t TensorSpec) {
 		known[t.Name] = true
-		if err := checkTensor(t, folder); err != nil {
+		var err error
+		if stored.Has(t.Name) {
+			parts[strings.TrimSuffix(t.Name, ".weight")] = true
+			err = checkQuantised(t, folder, stored)
+		} else {
+			err = checkTensor(t, folder)
+		}
+		if err != nil {
 			found = append(found, err)
 		}
 	}
@@ -150,11 +164,38 @@ func CheckWeights(c Config, folder *safetensors.Folder) error {
 		check(TensorSpec{head, []int64{int64(c.VocabSize), int64(c.HiddenSize)}})
 	}
 	for _, name := range folder.Names() {
-		if !known[name] && !strings.HasSuffix(name, ".rotary_emb.inv_freq") && len(found) < maxMismatches {
+		if !known[name] && !isPart(name, parts) && !strings.HasSuffix(name, ".rotary_emb.inv_freq") && len(found) < maxMismatches {
 			found = append(found, mismatch(folder.Path(name), name, "a tensor this model does not have", "the tensors "+ConfigName+" describes"))
 		}
 	}
 	return errors.Join(found...)
+}
+
+// Quantised reads the parameters that a folder has quantised.
+func Quantised(c Config, folder *safetensors.Folder) (*quantised.Reader, error) {
+	text := []byte("{}")
+	if c.raw.Kind() == jsonstrict.Object {
+		text = jsonstrict.Marshal(c.raw)
+	}
+	return quantised.NewReader(folder, text)
+}
+
+// isPart tells whether a tensor lies beside the codes of a quantised module. Its bias does not.
+func isPart(tensor string, modules map[string]bool) bool {
+	for i, c := range tensor {
+		if c == '.' && modules[tensor[:i]] {
+			return tensor[i:] != ".bias"
+		}
+	}
+	return false
+}
+
+func checkQuantised(t TensorSpec, folder *safetensors.Folder, stored *quantised.Reader) error {
+	w, err := stored.Describe(t.Name)
+	if err == nil && !slices.Equal([]int64{w.Out, w.In}, t.Shape) {
+		err = mismatch(folder.Path(stored.Codes(t.Name)), t.Name, fmt.Sprintf("shape [%d %d]", w.Out, w.In), fmt.Sprintf("%v, as %s says", t.Shape, ConfigName))
+	}
+	return err
 }
 
 func checkTensor(t TensorSpec, folder *safetensors.Folder) error {

@@ -22,22 +22,22 @@ type Source interface {
 	DType(name string) abi.DType
 	Path(name string) string // the file a person knows it by
 	ReadAt(name string, dst []byte, offset int64) error
+	// Format is how a matrix is stored. Of one that is quantised, DType says nothing and ReadAt
+	// reads the codes as they lie in the file.
+	Format(name string) abi.QuantFormat
+	// Operands are those of a matrix that is stored quantised; nil those its format has not.
+	Operands(name string) ([abi.WeightOperands][]byte, error)
 }
 
-// load streams the base weights into their states, tensor by tensor: dense ones in their
-// dtype, quantised ones through the quantiser, never a second copy of the model. A
-// value that is not finite is refused.
+// load streams the base weights into their states, tensor by tensor, never a second copy of
+// the model. A value that is not finite is refused.
 func (e *Engine) load(src Source) error {
 	for _, spec := range e.Net.Model.Specs() {
 		var err error
-		if w := e.Net.matrices[spec.Name]; w != nil && w.Format.Format != abi.FormatDense {
-			err = e.quantise(src, w)
+		if w := e.Net.matrices[spec.Name]; w != nil {
+			err = e.loadMatrix(src, w)
 		} else {
-			v := e.Net.vectors[spec.Name]
-			if v == nil {
-				v = w.Dense()
-			}
-			err = e.copy(src, spec.Name, nil, v)
+			err = e.copy(src, spec.Name, nil, e.Net.vectors[spec.Name])
 		}
 		if err != nil {
 			return err
@@ -46,15 +46,60 @@ func (e *Engine) load(src Source) error {
 	return nil
 }
 
-// loadKey is what decides how much memory a quantiser needs.
-type loadKey struct {
-	out, in int64
-	dtype   abi.DType
+// loadMatrix fills a matrix: as it is stored, or through a program that changes its format.
+func (e *Engine) loadMatrix(src Source, w *op.Weight) error {
+	if w.Format == src.Format(w.Name) {
+		return e.fill(src, nil, w)
+	}
+	c, err := e.converter(src, w)
+	if err != nil {
+		return err
+	}
+	if err := e.fill(src, c.program, c.from); err != nil {
+		return err
+	}
+	_, err = e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: c.program}}})
+	return err
 }
 
-// quantiser is a program that quantises src, which lies in the arena, into a weight.
-type quantiser struct {
-	src     *op.Value
+// fill writes what is stored of a matrix to the roots of a weight of its name and format.
+func (e *Engine) fill(src Source, p *session.Program, w *op.Weight) error {
+	if v := w.Dense(); v != nil {
+		return e.copy(src, w.Name, p, v)
+	}
+	operands, err := src.Operands(w.Name)
+	if err != nil {
+		return err
+	}
+	for slot, v := range w.Operands {
+		if v == nil {
+			continue
+		}
+		if v.DType == abi.F32 {
+			values := make([]float32, v.Count())
+			decode(values, operands[slot], abi.F32)
+			if err := checkFinite(src.Path(w.Name), v.Name, values, 0); err != nil {
+				return err
+			}
+		}
+		if err := e.Session.Write(p, v, 0, operands[slot]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadKey is what decides how much memory a converter needs.
+type loadKey struct {
+	out, in  int64
+	dtype    abi.DType
+	from, to abi.QuantFormat
+}
+
+// converter is a program that turns a matrix as it is stored, which lies in the arena, into
+// the weight of the model: it quantises a dense one, and dequantises a table.
+type converter struct {
+	from    *op.Weight
 	program *session.Program
 }
 
@@ -62,41 +107,34 @@ type quantiser struct {
 func (e *Engine) planLoad(src Source) error {
 	seen := map[loadKey]bool{}
 	for _, w := range e.Net.matrices {
-		key := loadKey{w.Out, w.In, src.DType(w.Name)}
-		if w.Format.Format == abi.FormatDense || seen[key] {
+		key := loadKey{w.Out, w.In, src.DType(w.Name), src.Format(w.Name), w.Format}
+		if key.from == key.to || seen[key] {
 			continue
 		}
 		seen[key] = true
-		if _, err := e.quantiser(w, key.dtype); err != nil {
+		if _, err := e.converter(src, w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// quantiser compiles the program of one weight.
-func (e *Engine) quantiser(w *op.Weight, dtype abi.DType) (*quantiser, error) {
-	b := op.NewBuilder()
-	q := &quantiser{src: b.Fixed(w.Name+".dense", dtype, w.Out, w.In)}
-	b.Quantise(w, q.src)
+// converter compiles the program of one weight.
+func (e *Engine) converter(src Source, w *op.Weight) (*converter, error) {
+	b, c := op.NewBuilder(), &converter{}
+	if f := src.Format(w.Name); f.Format == abi.FormatDense {
+		c.from = op.DenseWeight(b.Fixed(w.Name, src.DType(w.Name), w.Out, w.In))
+		b.Quantise(w, c.from.Dense())
+	} else {
+		c.from = op.NewWeight(w.Name, op.Transient, f, w.Out, w.In)
+		b.Dequantise(w.Dense(), c.from)
+	}
 	var err error
-	if q.program, err = e.Session.CompileOnce(b.Graph); err != nil {
+	if c.program, err = e.Session.CompileOnce(b.Graph); err != nil {
 		return nil, err
 	}
-	e.arenas.took(phaseLoad, q.program)
-	return q, nil
-}
-
-func (e *Engine) quantise(src Source, w *op.Weight) error {
-	q, err := e.quantiser(w, src.DType(w.Name))
-	if err != nil {
-		return err
-	}
-	if err := e.copy(src, w.Name, q.program, q.src); err != nil {
-		return err
-	}
-	_, err = e.Session.Run(session.Run{Params: e.params(0, 0, 0), Parts: []session.Part{{Program: q.program}}})
-	return err
+	e.arenas.took(phaseLoad, c.program)
+	return c, nil
 }
 
 // copy streams a tensor into a root, converting to the root's dtype.

@@ -21,8 +21,8 @@ type Method struct {
 	Expanded bool
 	// Blocks are those, for a method that is expanded.
 	Blocks []int
-	// Storage is the format of a frozen projection [out, in], biases aside; nil = dense.
-	Storage func(out, in int64) abi.QuantFormat
+	// Storage is the format of a frozen projection, biases aside; nil = dense.
+	Storage func(spec model.Spec) abi.QuantFormat
 }
 
 var methods = []Method{
@@ -53,7 +53,19 @@ func (m Method) format(spec model.Spec) abi.QuantFormat {
 	if m.Storage == nil || spec.Part != model.Projection || m.trains(spec) {
 		return abi.QuantFormat{}
 	}
-	return m.Storage(spec.Shape[0], spec.Shape[1])
+	return m.Storage(spec)
+}
+
+// On is the method on a base from a source: one that has weights quantised keeps them as they
+// are stored, and the others dense.
+func (m Method) On(src Source, specs []model.Spec) Method {
+	for _, spec := range specs {
+		if src.Format(spec.Name).Format != abi.FormatDense {
+			m.Storage = func(spec model.Spec) abi.QuantFormat { return src.Format(spec.Name) }
+			break
+		}
+	}
+	return m
 }
 
 // MethodByName finds a method.

@@ -5,58 +5,80 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"trainer/core/abi"
 	"trainer/core/model"
+	"trainer/core/op"
 	"trainer/files/quantised"
 	"trainer/files/safetensors"
+	"trainer/llama"
 	"trainer/training/data"
 )
 
-// A base that is quantised as MLX does is, code for code, the checkpoint that mlx_lm wrote of
-// it, and adapters on it train as they do there. mlx_lm quantises tables too, which are read
-// back from its file.
-func TestMLXStepOracle(t *testing.T) {
+func readMLXOracle(t *testing.T) (want stepsRun) {
+	t.Helper()
 	text, err := os.ReadFile(oracles + "steps/mlx_lora.json")
 	require.NoError(t, err)
-	var want stepsRun
 	require.NoError(t, json.Unmarshal(text, &want))
-	checkpoint := oracles + "models/" + want.Model
-	want.Model = "llama2"
-	config, err := os.ReadFile(filepath.Join(checkpoint, "config.json"))
-	require.NoError(t, err)
-	folder, err := safetensors.OpenFolder(checkpoint)
-	require.NoError(t, err)
-	defer folder.Close()
-	reader, err := quantised.NewReader(folder, config)
-	require.NoError(t, err)
+	return want
+}
 
+// openQuantised reads what a folder has quantised.
+func openQuantised(t *testing.T, folder string) *quantised.Reader {
+	t.Helper()
+	config, err := llama.ReadConfig(folder)
+	require.NoError(t, err)
+	weights, err := safetensors.OpenFolder(folder)
+	require.NoError(t, err)
+	t.Cleanup(func() { weights.Close() })
+	reader, err := llama.Quantised(config, weights)
+	require.NoError(t, err)
+	return reader
+}
+
+// A base that is quantised as MLX does is, code for code, the checkpoint that mlx_lm wrote of
+// it.
+func TestMLXCodesOracle(t *testing.T) {
+	want := readMLXOracle(t)
+	reader := openQuantised(t, oracles+"models/"+want.Model)
+	want.Model = "llama2"
 	e := stepEngine(t, "mlx_lora", "fp32", want)
-	quantisedWeights := 0
+	same := 0
 	for _, spec := range e.Net.Model.Specs() {
-		if !reader.Has(spec.Name) {
+		if spec.Part != model.Projection || !reader.Has(spec.Name) {
 			continue
 		}
 		theirs, err := reader.Weight(spec.Name)
 		require.NoError(t, err)
-		ours := e.Net.matrices[spec.Name]
-		if spec.Part != model.Projection {
-			require.NoError(t, e.Session.Write(nil, ours.Dense(), 0, floatBytes(dequantised(theirs))))
-			continue
-		}
-		quantisedWeights++
+		same++
 		for slot, operand := range theirs.Operands {
 			if operand != nil {
-				raw, err := e.Session.Read(ours.Operands[slot])
+				raw, err := e.Session.Read(e.Net.matrices[spec.Name].Operands[slot])
 				require.NoError(t, err)
 				require.Equal(t, operand, raw, "%s, operand %d", spec.Name, slot)
 			}
 		}
 	}
-	require.Equal(t, 12, quantisedWeights, "all but down_proj, whose rows are no whole groups")
+	require.Equal(t, 12, same, "all but down_proj, whose rows are no whole groups")
+}
+
+// Adapters on a checkpoint of mlx_lm train as they do there: its projections stay as they are
+// stored, its tables, which are quantised too, are dequantised.
+func TestMLXStepOracle(t *testing.T) {
+	want := readMLXOracle(t)
+	e := stepEngine(t, "mlx_lora", "fp32", want)
+	reader := openQuantised(t, oracles+"models/"+want.Model)
+	for _, name := range []string{e.Net.Model.Head(), "model.embed_tokens.weight"} {
+		table, err := reader.Weight(name)
+		require.NoError(t, err)
+		values := dequantised(table)
+		closeTo(t, name, e.read(t, e.Net.matrices[name].Dense()), values, 1e-6, largest(values))
+	}
+	require.Equal(t, op.MLX(4, 32), e.Net.matrices["model.layers.0.mlp.up_proj.weight"].Format)
+	require.Equal(t, abi.FormatDense, e.Net.matrices["model.layers.0.mlp.down_proj.weight"].Format.Format)
 	require.NoError(t, e.LoadAdapter(oracles+"steps/mlx_lora.initial"))
 	batches := openOracle(t, "steps/batches.safetensors")
 	for i, step := range want.Steps {

@@ -148,8 +148,14 @@ func testModelAt(t *testing.T, folder string, method Method, lora LoRA, change f
 	weights, err := safetensors.OpenFolder(folder)
 	require.NoError(t, err)
 	t.Cleanup(func() { weights.Close() })
-	uses := Uses{Source: NewSource(weights), Train: []int64{32}, Evaluate: []int64{32}, Generate: 32}
-	e, err := NewEngine(openSession(t), NewNetwork(llama.Model{Config: config}, method, lora), set, uses)
+	shape := llama.Model{Config: config}
+	stored, err := llama.Quantised(config, weights)
+	require.NoError(t, err)
+	source, err := NewQuantisedSource(weights, stored, shape.Specs())
+	require.NoError(t, err)
+	method = method.On(source, shape.Specs())
+	uses := Uses{Source: source, Train: []int64{32}, Evaluate: []int64{32}, Generate: 32}
+	e, err := NewEngine(openSession(t), NewNetwork(shape, method, lora), set, uses)
 	require.NoError(t, err)
 	require.NoError(t, e.Allocate())
 	return e

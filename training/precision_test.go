@@ -200,8 +200,12 @@ func TestWeightsBeyondHalf(t *testing.T) {
 // oneTensor is a source of one f32 tensor.
 type oneTensor struct{ values []float32 }
 
-func (s oneTensor) DType(string) abi.DType { return abi.F32 }
-func (s oneTensor) Path(string) string     { return "w.safetensors" }
+func (s oneTensor) DType(string) abi.DType        { return abi.F32 }
+func (s oneTensor) Path(string) string            { return "w.safetensors" }
+func (s oneTensor) Format(string) abi.QuantFormat { return abi.QuantFormat{} }
+func (s oneTensor) Operands(string) (o [abi.WeightOperands][]byte, err error) {
+	return o, nil
+}
 func (s oneTensor) ReadAt(_ string, dst []byte, offset int64) error {
 	copy(dst, encode(nil, s.values, abi.F32)[offset:])
 	return nil

@@ -134,8 +134,12 @@ func (e *Engine) Identity(l Loop) (id checkpoint.Identity, err error) {
 	}
 	hash, block := sha256.New(), make([]byte, sampledBytes)
 	for _, spec := range e.Net.Model.Specs() {
-		dtype := e.uses.Source.DType(spec.Name)
+		dtype, stored := e.uses.Source.DType(spec.Name), e.uses.Source.Format(spec.Name)
 		part := block[:min(sampledBytes, spec.Count()*int64(dtype.Size()))]
+		if stored.Format != abi.FormatDense {
+			part = block[:min(sampledBytes, spec.Count()*int64(stored.Bits)/8)]
+			fmt.Fprintln(hash, stored)
+		}
 		if err := e.uses.Source.ReadAt(spec.Name, part, 0); err != nil {
 			return id, err
 		}

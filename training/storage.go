@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"trainer/core/abi"
+	"trainer/core/model"
 	"trainer/core/op"
 )
 
@@ -31,13 +32,14 @@ var storages = []struct {
 	{"int8", func(_ Storage, in int64) abi.QuantFormat { return op.Int8(in) }},
 }
 
-// Format is the format of a projection [out, in], for Method.Storage. One whose shape the
-// quantiser cannot hold stays dense, as mlx_lm has it.
-func (s Storage) Format() (func(out, in int64) abi.QuantFormat, error) {
+// Format is the format of a projection, for Method.Storage. One whose shape the quantiser
+// cannot hold stays dense, as mlx_lm has it.
+func (s Storage) Format() (func(spec model.Spec) abi.QuantFormat, error) {
 	var names []string
 	for _, x := range storages {
 		if x.name == s.Name {
-			return func(out, in int64) abi.QuantFormat {
+			return func(spec model.Spec) abi.QuantFormat {
+				out, in := spec.Shape[0], spec.Shape[1]
 				f := x.format(s, in)
 				if op.CheckFormat(f, out, in) != nil {
 					return abi.QuantFormat{}

@@ -48,8 +48,9 @@ func required(values map[string]string, names ...string) error {
 }
 
 // checkModel looks at config and tensor headers of a model, so that a mistake shows before
-// anything is started. It returns the folder.
-func checkModel(c config.Config) (string, error) {
+// anything is started. It returns the folder, and notes in c how a base is kept that is
+// stored quantised.
+func checkModel(c *config.Config) (string, error) {
 	dir, err := modelFolder(cmp.Or(c.LlamaProPath, c.ModelName))
 	if err != nil {
 		return "", err
@@ -74,7 +75,48 @@ func checkModel(c config.Config) (string, error) {
 	if err := llama.CheckWeights(shape, folder); err != nil {
 		return "", err
 	}
+	if err := keepStored(c, shape, folder); err != nil {
+		return "", err
+	}
 	return dir, checkAdapter("--init_adapter", c.InitAdapter)
+}
+
+// keepStored sets the quantiser to that of a model which is stored quantised. Another one that
+// was asked for is refused, and so is to train such weights.
+func keepStored(c *config.Config, shape llama.Config, folder *safetensors.Folder) error {
+	name, err := storedQuantiser(shape, folder)
+	if name == "" || err != nil {
+		return err
+	}
+	if !c.Type().Adapters() {
+		return &fault.Error{Kind: fault.Usage, Where: "--train_type", Found: c.TrainType + " with a model that is stored quantised (" + name + ")",
+			Want: "a train type with adapters", Remedy: "or name the folder of the original weights"}
+	}
+	if asked := c.Quantization; asked != name && asked != "none" && asked != c.Type().Quantization {
+		return &fault.Error{Kind: fault.Usage, Where: "--quantization", Found: asked + " with a model that is stored as " + name,
+			Want: name, Remedy: "or name the folder of the original weights"}
+	}
+	c.Quantization = name
+	return nil
+}
+
+// storedQuantiser names what the first quantised weight of a model was quantised by, as
+// --quantization does; empty where none is.
+func storedQuantiser(shape llama.Config, folder *safetensors.Folder) (string, error) {
+	stored, err := llama.Quantised(shape, folder)
+	if err != nil {
+		return "", err
+	}
+	for _, t := range shape.Tensors() {
+		if stored.Has(t.Name) {
+			w, err := stored.Describe(t.Name)
+			if err != nil {
+				return "", err
+			}
+			return strings.ToLower(w.Format.Kind.String()), nil
+		}
+	}
+	return "", nil
 }
 
 // checkAdapter reads the config of an adapter folder, if one is named.

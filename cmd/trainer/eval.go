@@ -35,15 +35,15 @@ func newEval(c *console) *cobra.Command {
 
 // prepareEval checks what can be checked without a backend and makes the job.
 func prepareEval(c config.Config, adapter string) (job Job, err error) {
-	if adapter == "" && c.TrainType == "lora" && c.Quantization == "none" {
-		c.TrainType = "full" // the same base without adapters
-	}
 	job = Job{Command: "eval", Config: c, Adapter: adapter}
 	if err := required(map[string]string{"model_name": c.ModelName, "dataset": c.Dataset}, "model_name", "dataset"); err != nil {
 		return job, err
 	}
-	if job.ModelDir, err = checkModel(c); err != nil {
+	if job.ModelDir, err = checkModel(&job.Config); err != nil {
 		return job, err
+	}
+	if adapter == "" && c.TrainType == "lora" && job.Config.Quantization == "none" {
+		job.Config.TrainType = "full" // the same base without adapters
 	}
 	if err := checkAdapter("--adapter", adapter); err != nil {
 		return job, err

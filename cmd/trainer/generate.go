@@ -99,7 +99,7 @@ func (q *questions) prepare(c config.Config) (job Job, err error) {
 	if err := q.check(); err != nil {
 		return job, err
 	}
-	if job.ModelDir, err = checkModel(c); err != nil {
+	if job.ModelDir, err = checkModel(&job.Config); err != nil {
 		return job, err
 	}
 	chat, err := data.LoadChat(job.ModelDir)

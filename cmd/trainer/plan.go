@@ -67,7 +67,7 @@ func checkModelOrShape(job *Job) (err error) {
 	case job.Config.Shape != "":
 		return checkShape(job.Config.Shape)
 	case job.Config.ModelName != "":
-		job.ModelDir, err = checkModel(job.Config)
+		job.ModelDir, err = checkModel(&job.Config)
 		return err
 	}
 	return fault.New(fault.Usage, "--model_name is missing: name a model folder, or a known model with --shape")

@@ -44,7 +44,7 @@ func prepareTraining(console *console, c config.Config) (Job, error) {
 		return job, err
 	}
 	var err error
-	if job.ModelDir, err = checkModel(c); err != nil {
+	if job.ModelDir, err = checkModel(&job.Config); err != nil {
 		return job, err
 	}
 	for _, path := range []string{c.Dataset, c.EvalDataset} {

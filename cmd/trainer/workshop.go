@@ -87,11 +87,23 @@ func openWeights(job Job) (*workshop, error) {
 	if w.weights, err = safetensors.OpenFolder(job.ModelDir); err != nil {
 		return nil, err
 	}
-	w.source = training.NewSource(w.weights)
-	if err := llama.CheckWeights(w.model.Config, w.weights); err != nil {
+	if err := w.openSource(); err != nil {
 		return nil, errors.Join(err, w.weights.Close())
 	}
 	return w, nil
+}
+
+// openSource checks the tensors and what of them is quantised.
+func (w *workshop) openSource() error {
+	if err := llama.CheckWeights(w.model.Config, w.weights); err != nil {
+		return err
+	}
+	stored, err := llama.Quantised(w.model.Config, w.weights)
+	if err != nil {
+		return err
+	}
+	w.source, err = training.NewQuantisedSource(w.weights, stored, w.model.Specs())
+	return err
 }
 
 // close gives everything back. An error of its own is told only where there is no other.
@@ -147,6 +159,9 @@ func (w *workshop) method() (training.Method, error) {
 	}
 	if method.Storage, err = w.storage().Format(); err != nil {
 		return method, err
+	}
+	if w.source != nil {
+		method = method.On(w.source, w.model.Specs())
 	}
 	if method.Expanded {
 		err = w.model.Config.FindNewBlocks(w.job.ModelDir)

@@ -105,13 +105,25 @@ func (r *Reader) layout(parameter string) *layout {
 	return nil
 }
 
+// Codes names the tensor with the codes of a parameter that Has reports.
+func (r *Reader) Codes(parameter string) string {
+	if module, mark := strings.TrimSuffix(parameter, ".weight"), ".W_q"; r.layout(parameter).mark == mark {
+		return module + mark
+	}
+	return parameter
+}
+
 // Describe is Weight without operands, whose tensors it does not read.
 func (r *Reader) Describe(parameter string) (*Weight, error) {
 	l := r.layout(parameter)
 	if l == nil {
 		return nil, fmt.Errorf("%s is not stored quantised", parameter)
 	}
-	return l.describe(r, strings.TrimSuffix(parameter, ".weight"))
+	w, err := l.describe(r, strings.TrimSuffix(parameter, ".weight"))
+	if err == nil && max(w.Format.Group, w.Format.NestedGroup) >= most {
+		err = refuse(parameter, fmt.Sprintf("groups of %d and %d", w.Format.Group, w.Format.NestedGroup), "fewer than 2^31")
+	}
+	return w, err
 }
 
 // Weight reads a parameter that Has reports. Errors are *fault.Error of kind Files.
@@ -197,9 +209,11 @@ func (r *Reader) integers(name string, n int) ([]int64, error) {
 	return x, err
 }
 
+// most is above every extent and group.
+const most = 1 << 31
+
 // shape refuses extents that no weight has, and returns their product.
 func shape(tensor string, out, in int64) (n int64, err error) {
-	const most = 1 << 31
 	if out < 1 || in < 1 || out >= most || in >= most {
 		return 0, refuse(tensor, fmt.Sprintf("a weight [%d %d]", out, in), "extents from 1 to 2^31")
 	}

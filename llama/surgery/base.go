@@ -34,7 +34,7 @@ func OpenBase(dir string) (*Base, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := llama.CheckWeights(config, folder); err != nil {
+	if err := checkDense(config, folder); err != nil {
 		_ = folder.Close() // only read
 		return nil, err
 	}
@@ -43,6 +43,24 @@ func OpenBase(dir string) (*Base, error) {
 		b.shapes[t.Name] = t.Shape
 	}
 	return b, nil
+}
+
+// checkDense checks the tensors, and refuses a model whose values were given up for codes.
+func checkDense(c llama.Config, folder *safetensors.Folder) error {
+	if err := llama.CheckWeights(c, folder); err != nil {
+		return err
+	}
+	stored, err := llama.Quantised(c, folder)
+	if err != nil {
+		return err
+	}
+	for _, t := range c.Tensors() {
+		if stored.Has(t.Name) {
+			return &fault.Error{Kind: fault.Files, Where: folder.Path(stored.Codes(t.Name)), Field: fmt.Sprintf("tensor %q", t.Name), Found: "a quantised weight",
+				Want: "one of 16 or 32 bits", Remedy: "name the folder of the original weights"}
+		}
+	}
+	return nil
 }
 
 // Close closes the files.
