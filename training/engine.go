@@ -126,7 +126,7 @@ func (e *Engine) compileUpdate() error {
 	return nil
 }
 
-// compileLoad compiles what fills the states; what quantises a source, on trial.
+// compileLoad compiles what fills the states; what changes the formats of a source, on trial.
 func (e *Engine) compileLoad() error {
 	var err error
 	if e.starts, err = e.Session.CompileOnce(e.buildStarts()); err != nil {

@@ -50,8 +50,9 @@ var storedBy = map[string]quantiser{
 	"fp4": {config: `"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}`, store: func(module string, x []float32, out, in int64) ([]writtenTensor, []float32) {
 		return storeTabled("fp4", op.FP4Values[:], module, x, out, in)
 	}},
-	"hqq": {config: `"quantization_config": {"quant_method": "hqq"}`, store: storeHQQ},
-	"mlx": {config: `"quantization": {"group_size": 32, "bits": 4}, "quantization_config": {"group_size": 32, "bits": 4}`, tables: true, store: storeMLX},
+	"int8": {config: `"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": true}`, store: storeInt8},
+	"hqq":  {config: `"quantization_config": {"quant_method": "hqq"}`, store: storeHQQ},
+	"mlx":  {config: `"quantization": {"group_size": 32, "bits": 4}, "quantization_config": {"group_size": 32, "bits": 4}`, tables: true, store: storeMLX},
 }
 
 // storeTabled stores blocks of 64 as bitsandbytes does; the scales of NF4 are nested.
@@ -143,6 +144,21 @@ func storeHQQ(module string, x []float32, out, in int64) (stored []writtenTensor
 	groups := int64(len(scale))
 	return []writtenTensor{byteTensor(module+".W_q", "U8", data, groups/2, 64), floatTensor(module+".scale", scale, groups, 1), floatTensor(module+".zero", zero, groups, 1),
 		integer(".shape", out, in), integer(".group_size", 64), integer(".axis", 1), integer(".nbits", 4), byteTensor(module+".packing", "U8", []byte("4bit_u8"), 7)}, means
+}
+
+// storeInt8 stores rows as LLM.int8() does.
+func storeInt8(module string, x []float32, out, in int64) (stored []writtenTensor, means []float32) {
+	data, absmax := make([]byte, len(x)), make([]float32, out)
+	for i, v := range x {
+		absmax[int64(i)/in] = max(absmax[int64(i)/in], float32(math.Abs(float64(v))))
+	}
+	for i, v := range x {
+		most := absmax[int64(i)/in]
+		code := int8(math.Round(float64(v / most * 127)))
+		data[i] = byte(code)
+		means = append(means, float32(code)*(most/127))
+	}
+	return []writtenTensor{byteTensor(module+".weight", "I8", data, out, in), floatTensor(module+".SCB", absmax)}, means
 }
 
 // storeMLX stores groups of 32 as mlx_lm does.
