@@ -26,7 +26,23 @@ func (w *workshop) restore() error {
 	if w.job.Checkpoint == "" {
 		return checkpoint.Clear(w.job.Config.OutputDir) // of an earlier run, which this one replaces
 	}
-	return w.engine.Restore(w.job.Checkpoint)
+	if err := w.engine.Restore(w.job.Checkpoint); err != nil {
+		return err
+	}
+	return w.prune()
+}
+
+// prune removes what a run that ended between saving and pruning left behind.
+func (w *workshop) prune() error {
+	c := w.job.Config
+	if c.Resume != config.ResumeAuto {
+		return nil
+	}
+	s, err := checkpoint.ReadState(w.job.Checkpoint)
+	if err != nil {
+		return err
+	}
+	return checkpoint.Prune(c.OutputDir, c.SaveTotalLimit, s.Step)
 }
 
 // checkpoints says when and how a loop saves checkpoints; c has nothing left to be decided.
