@@ -198,11 +198,22 @@ func readDType(f *jsonstrict.Fields) string {
 // JSON is the config.json the config was read from, or one for a config by ShapeByName, with
 // the dtype of its weights set, laid out as Transformers does; nil for the zero Config.
 func (c Config) JSON(dtype string) []byte {
-	v, set := c.raw, false
-	switch {
-	case c.ModelType == "":
+	if c.ModelType == "" {
 		return nil
-	case v.Kind() != jsonstrict.Object:
+	}
+	return append(jsonstrict.Marshal(c.stored(dtype)), '\n')
+}
+
+// Quantised is JSON of a model that MLX's affine quantisation stores: codes of so many bits,
+// so many weights a scale.
+func (c Config) Quantised(dtype string, bits, group int64) []byte {
+	q := jsonstrict.Map(jsonstrict.Member{Key: "group_size", Value: jsonstrict.Integer(group)}, jsonstrict.Member{Key: "bits", Value: jsonstrict.Integer(bits)})
+	return append(jsonstrict.Marshal(c.stored(dtype).With("quantization", q).With("quantization_config", q)), '\n')
+}
+
+func (c Config) stored(dtype string) jsonstrict.Value {
+	v, set := c.raw, false
+	if v.Kind() != jsonstrict.Object {
 		v = c.describe()
 	}
 	for _, name := range []string{"dtype", "torch_dtype"} {
@@ -213,5 +224,5 @@ func (c Config) JSON(dtype string) []byte {
 	if !set { // the name that old and new versions read
 		v = v.With("torch_dtype", jsonstrict.Text(dtype))
 	}
-	return append(jsonstrict.Marshal(v), '\n')
+	return v
 }

@@ -16,18 +16,21 @@ import (
 
 // newExport makes `trainer export`.
 func newExport(c *console) *cobra.Command {
-	cmd := &cobra.Command{Use: "export --model_name DIR [--adapter DIR] --output_dir OUT [flags]", Short: "write a model or an adapter for llama.cpp (GGUF) or an adapter for mlx_lm", Args: noArguments,
+	cmd := &cobra.Command{Use: "export --model_name DIR [--adapter DIR] --output_dir OUT [flags]", Short: "write a model or an adapter for llama.cpp (GGUF) or mlx_lm", Args: noArguments,
 		Example: "  trainer export --model_name DIR --dtype q8_0 --output_dir OUT                  # the model as GGUF\n" +
 			"  trainer export --model_name DIR --adapter A --merge --output_dir OUT           # … with an adapter in it\n" +
 			"  trainer export --model_name DIR --adapter A --output_dir OUT                   # the adapter alone\n" +
-			"  trainer export --model_name DIR --adapter A --format mlx --output_dir OUT      # … for mlx_lm"}
+			"  trainer export --model_name DIR --adapter A --format mlx --output_dir OUT      # … for mlx_lm\n" +
+			"  trainer export --model_name DIR --format mlx --bits 4 --output_dir OUT         # the model quantised for mlx_lm"}
 	settings := addSettings(cmd, inGroups(nil, "model_name"))
 	var e exporting
 	cmd.Flags().StringVar(&e.adapter, "adapter", "", "PEFT folder `DIR`: export it, for the model")
 	cmd.Flags().BoolVar(&e.merge, "merge", false, "export the model with the adapter merged into it")
 	cmd.Flags().StringVar(&e.format, "format", "gguf", "`NAME`: gguf or mlx")
 	cmd.Flags().StringVar(&e.dtype, "dtype", "f16", "store matrices of a GGUF file as `NAME`: "+ggufDTypes())
-	e.out = addOutput(cmd, "for the file, named by model or adapter and dtype, or for an mlx_lm adapter")
+	cmd.Flags().Int64Var(&e.mlx.Bits, "bits", 4, "of a weight in an mlx_lm model: `N` of 2, 3, 4, 5, 6 and 8")
+	cmd.Flags().Int64Var(&e.mlx.Group, "group_size", 64, "weights that share a scale in an mlx_lm model: `N` of 32, 64 and 128")
+	e.out = addOutput(cmd, "for the file, named by model or adapter and dtype, or for what mlx_lm reads")
 	asJSON := addJSON(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
 		s, err := settings.config(nil)
@@ -47,6 +50,7 @@ func newExport(c *console) *cobra.Command {
 type exporting struct {
 	model, adapter, format, dtype string
 	merge                         bool
+	mlx                           surgery.MLXQuantisation
 	out                           *output
 }
 
@@ -67,8 +71,10 @@ func (e *exporting) check() error {
 		return &fault.Error{Kind: fault.Usage, Where: "--dtype", Found: fmt.Sprintf("%.40q", e.dtype), Want: "one of " + ggufDTypes()}
 	case e.merge && e.adapter == "":
 		return fault.New(fault.Usage, "--adapter is missing: name the adapter to --merge")
-	case e.format == "mlx" && (e.adapter == "" || e.merge):
-		return fault.New(fault.Usage, "--format mlx is for adapters: name one with --adapter, without --merge; a merged model mlx_lm reads as it is")
+	case !slices.Contains([]int64{2, 3, 4, 5, 6, 8}, e.mlx.Bits):
+		return &fault.Error{Kind: fault.Usage, Where: "--bits", Found: fmt.Sprint(e.mlx.Bits), Want: "2, 3, 4, 5, 6 or 8"}
+	case !slices.Contains([]int64{32, 64, 128}, e.mlx.Group):
+		return &fault.Error{Kind: fault.Usage, Where: "--group_size", Found: fmt.Sprint(e.mlx.Group), Want: "32, 64 or 128"}
 	}
 	if err := e.out.given(); err != nil {
 		return err
@@ -109,23 +115,28 @@ func (c *console) export(ctx context.Context, e exporting, asJSON bool) error {
 
 // write writes what was asked for and returns its path.
 func (e *exporting) write(ctx context.Context, base *surgery.Base, adapter *surgery.Adapter) (path string, err error) {
-	if e.format == "mlx" {
+	if e.format == "mlx" && adapter != nil && !e.merge {
 		return e.out.dir, surgery.WriteMLX(e.out.dir, base, adapter)
+	}
+	var model surgery.Source = base
+	if e.merge {
+		if model, err = surgery.NewMerged(base, adapter); err != nil {
+			return "", err
+		}
+	}
+	if e.format == "mlx" {
+		if err := surgery.WriteMLXModel(ctx, e.out.dir, base, model, e.mlx); err != nil {
+			return "", err
+		}
+		return e.out.dir, writeCompanions(base.Dir, e.out.dir, base.Config.Quantised(base.DType(), e.mlx.Bits, e.mlx.Group))
 	}
 	stored, name := surgery.GGUFTypes[e.dtype], baseName(e.model)
 	if adapter != nil {
 		name = baseName(e.adapter)
 	}
 	path = filepath.Join(e.out.dir, name+"-"+strings.ToUpper(e.dtype)+".gguf")
-	switch {
-	case adapter == nil:
-		return path, surgery.WriteGGUF(ctx, path, name, base, base, stored)
-	case e.merge:
-		merged, err := surgery.NewMerged(base, adapter)
-		if err != nil {
-			return "", err
-		}
-		return path, surgery.WriteGGUF(ctx, path, name, base, merged, stored)
+	if adapter == nil || e.merge {
+		return path, surgery.WriteGGUF(ctx, path, name, base, model, stored)
 	}
 	path = strings.TrimSuffix(path, ".gguf") + "-LoRA.gguf"
 	return path, surgery.WriteGGUFAdapter(path, name, base, adapter, stored)

@@ -46,6 +46,14 @@ func TestExportOnTheCommandLine(t *testing.T) {
 	require.Equal(t, "an mlx_lm adapter: 12 modules of rank 8, alpha 16; 0 other tensors left out\n", r.err)
 }
 
+// What mlx_lm would read is trained on as it is.
+func TestExportMLXModel(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	r := trainer(t, "export", "--model_name", demoFile(t, "model"), "--format", "mlx", "--bits", "8", "--output_dir", out)
+	require.Equal(t, 0, r.code, r.err)
+	require.InEpsilon(t, evaluate(t, "--model_name", demoFile(t, "model")), evaluate(t, "--model_name", out), 5e-3)
+}
+
 func TestExportRefuses(t *testing.T) {
 	model, out := oracle(t, "models", "llama2"), filepath.Join(t.TempDir(), "out")
 	for _, c := range []struct {
@@ -56,7 +64,8 @@ func TestExportRefuses(t *testing.T) {
 		{fault.Usage, `--format: found "onnx", expected gguf or mlx`, []string{"--format", "onnx"}},
 		{fault.Usage, `--dtype: found "q4_0", expected one of bf16, f16, f32, q8_0`, []string{"--dtype", "q4_0"}},
 		{fault.Usage, "--adapter is missing: name the adapter to --merge", []string{"--merge"}},
-		{fault.Usage, "--format mlx is for adapters: name one with --adapter, without --merge; a merged model mlx_lm reads as it is", []string{"--format", "mlx"}},
+		{fault.Usage, "--bits: found 7, expected 2, 3, 4, 5, 6 or 8", []string{"--format", "mlx", "--bits", "7"}},
+		{fault.Usage, "--group_size: found 16, expected 32, 64 or 128", []string{"--format", "mlx", "--group_size", "16"}},
 		{fault.Files, "--adapter /no/such: found no such folder, expected a PEFT adapter folder", []string{"--adapter", "/no/such"}},
 		{fault.Files, model + "/tokenizer.json: expected a Hugging Face tokenizer.json, file does not exist; save the model's tokenizer there (AutoTokenizer.from_pretrained(...).save_pretrained(folder) writes it)", nil},
 		{fault.Files, oracle(t, "steps", "dora.final") + "/adapter_config.json: use_dora: found true, expected false: GGUF has no DoRA; export the merged model with --merge",
