@@ -74,7 +74,8 @@ neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	else echo "make: $(ARM_CC) is not installed: the NEON files of the CPU backend were not compiled" >&2; fi
 
 race: build ## the tests of what runs in parallel, under the race detector
-	go test -race -short $$(go list ./... | grep -vE '/(conformance|reference|house|tally|files/.+|llama/.+)$$')
+	go test -race -short ./core/plugin ./core/session ./training ./training/data ./training/metrics
+	go test -race -short -run 'Worker|Signal|Messages|Job|Reader|Native' ./cmd/trainer
 
 sanitize: build ## conformance of the CPU backend under the address and undefined-behaviour sanitizers
 	@$(CMAKE) -B $(BUILD)/sanitize -DTRAINER_CUDA=OFF -DCMAKE_BUILD_TYPE=RelWithDebInfo -DTRAINER_SANITIZE=address,undefined >/dev/null

@@ -128,7 +128,7 @@ func TestASubmitAllocatesNothing(t *testing.T) {
 		assertNil(queue.Submit(work))
 		assertNil(timeline.Wait(value, time.Second))
 	})
-	assert.LessOrEqual(t, allocs, 4.0, "allocations of a submit and a wait")
+	assert.LessOrEqual(t, allocs, 4.0+raceAllocs, "allocations of a submit and a wait")
 }
 
 func assertNil(err error) {
