@@ -81,7 +81,7 @@ func (e *Engine) chooseBlocks(layers int) error {
 		}
 	}
 	e.Policy = e.blocks(high)
-	return e.fits()
+	return e.fits() // what was tried since had memory planned for other goals
 }
 
 // balance is how many FLOPs a device computes in the time a byte is copied to or from the

@@ -35,24 +35,27 @@ func (w *workshop) stops() (stops []int32, err error) {
 
 // answer has every prompt continued, as the model is after so many steps.
 func (w *workshop) answer(ctx context.Context, events Events, step int) error {
+	if len(w.job.Prompts) == 0 {
+		return nil
+	}
+	stops, err := w.stops()
+	if err != nil {
+		return err
+	}
 	model := ofAdapter
 	if step == 0 || !w.net.Method.Adapters() {
 		model = ofBase
 	}
 	for i := range w.job.Prompts {
-		if err := w.continueText(ctx, events, i, Answer{Model: model, Step: step}, false); err != nil {
+		if err := w.continueText(ctx, events, i, Answer{Model: model, Step: step}, stops, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// continueText answers prompt i.
-func (w *workshop) continueText(ctx context.Context, events Events, i int, a Answer, base bool) error {
-	stops, err := w.stops()
-	if err != nil {
-		return err
-	}
+// continueText answers prompt i, up to a stop.
+func (w *workshop) continueText(ctx context.Context, events Events, i int, a Answer, stops []int32, base bool) error {
 	p := w.job.Prompts[i]
 	ids, err := w.engine.Generate(ctx, training.Text{IDs: w.tok.Encode(p.Text, p.Framed), Stops: stops, MaxNew: w.job.MaxNewTokens, Base: base,
 		Stream: uint64(i), Sampling: w.job.Sampling})
@@ -79,12 +82,16 @@ func runGenerate(ctx context.Context, job Job, events Events) (result Result, er
 	if err := w.allocate(); err != nil {
 		return result, err
 	}
+	stops, err := w.stops()
+	if err != nil {
+		return result, err
+	}
 	for i := range job.Prompts {
 		for _, model := range []string{ofBase, ofAdapter} {
 			if job.AnswerOf != ofBoth && job.AnswerOf != model {
 				continue
 			}
-			if err := w.continueText(ctx, events, i, Answer{Model: model}, model == ofBase); err != nil {
+			if err := w.continueText(ctx, events, i, Answer{Model: model}, stops, model == ofBase); err != nil {
 				return w.interrupted(ctx, err)
 			}
 		}

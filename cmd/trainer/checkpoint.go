@@ -21,28 +21,20 @@ func (w *workshop) goOn(l *training.Loop) (err error) {
 	return w.engine.GoesOn(*l)
 }
 
-// restore fills what training changes, once memory is allocated.
-func (w *workshop) restore() error {
+// restore fills what training changes after so many steps, once memory is allocated. What a run
+// left behind that ended between saving and pruning goes.
+func (w *workshop) restore(step int) error {
 	if w.job.Checkpoint == "" {
 		return checkpoint.Clear(w.job.Config.OutputDir) // of an earlier run, which this one replaces
 	}
 	if err := w.engine.Restore(w.job.Checkpoint); err != nil {
 		return err
 	}
-	return w.prune()
-}
-
-// prune removes what a run that ended between saving and pruning left behind.
-func (w *workshop) prune() error {
 	c := w.job.Config
 	if c.Resume != config.ResumeAuto {
 		return nil
 	}
-	s, err := checkpoint.ReadState(w.job.Checkpoint)
-	if err != nil {
-		return err
-	}
-	return checkpoint.Prune(c.OutputDir, c.SaveTotalLimit, s.Step)
+	return checkpoint.Prune(c.OutputDir, c.SaveTotalLimit, step)
 }
 
 // checkpoints says when and how a loop saves checkpoints; c has nothing left to be decided.

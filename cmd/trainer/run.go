@@ -50,7 +50,7 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 	if err := w.allocate(); err != nil {
 		return result, err
 	}
-	if err := w.restore(); err != nil {
+	if err := w.restore(loop.From.Step); err != nil {
 		return result, err
 	}
 	if err := w.answer(ctx, events, loop.From.Step); err != nil && ctx.Err() == nil {

@@ -27,7 +27,10 @@ func Offload(g *op.Graph, chosen func(block int) bool, reach int) {
 			o.begins[n.Block] = i
 		}
 	}
-	moves := o.moves(chosen)
+	moves, back := o.moves(chosen), map[*op.Value]*op.Value{}
+	for _, m := range moves {
+		back[m.value] = m.back
+	}
 	var nodes []*op.Node
 	for i, n := range g.Nodes {
 		for _, m := range moves {
@@ -36,7 +39,7 @@ func Offload(g *op.Graph, chosen func(block int) bool, reach int) {
 			}
 		}
 		if i > o.cut {
-			n.In = returned(n.In, moves)
+			n.In = returned(n.In, back)
 		}
 		nodes = append(nodes, n)
 		for _, m := range moves {
@@ -126,16 +129,11 @@ func copyNode(dst, src *op.Value, phase op.Phase, block int) *op.Node {
 }
 
 // returned reads values where they came back to.
-func returned(in []*op.Value, moves []*move) []*op.Value {
+func returned(in []*op.Value, back map[*op.Value]*op.Value) []*op.Value {
 	result := slices.Clone(in)
 	for i, v := range in {
-		if v == nil {
-			continue
-		}
-		for _, m := range moves {
-			if v.Root == m.value {
-				result[i] = v.Like(m.back)
-			}
+		if v != nil && back[v.Root] != nil {
+			result[i] = v.Like(back[v.Root])
 		}
 	}
 	return result
