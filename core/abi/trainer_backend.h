@@ -3,23 +3,34 @@
  * A backend is a shared library named trainer-backend-NAME.so (.dylib) that
  * exports exactly two symbols: the function trainer_backend_query_v1 and the data
  * symbol trainer_backend_manifest (a NUL-terminated JSON text in read-only data,
- * read by the host without loading the file). This header is all a backend needs.
+ * read by the host without loading the file: name, version, vendor, description,
+ * abi_major, abi_minor, cpu_features, open_seconds). It links no driver, so that it can
+ * be loaded anywhere and say what is missing. This header is all a backend needs.
  *
  * Rules that hold everywhere:
  *  - Every struct starts with struct_size and only ever grows at its end. A reader
- *    uses the first min(own, given) bytes; zero means default; reserved is zero.
+ *    uses the first min(own, given) bytes; zero means default; reserved is zero. A
+ *    writer writes no more than those and leaves struct_size as it was. Elements of an
+ *    array of such structs lie struct_size of the first one apart.
  *  - Ids (ops, dtypes, formats, statuses) are numbers that are never reused.
- *    Ids from 0x80000000 on belong to vendors.
+ *    Ids from 0x80000000 on belong to vendors. One that is not known is answered with
+ *    UNSUPPORTED or INVALID, by query_ops with level NONE.
  *  - Only fixed-width integers and pointers cross; f32 constants travel as the
  *    bits of an IEEE-754 float in a uint32_t. At most six 64-bit arguments.
  *  - Functions return a status; text goes to the caller's trainer_error, which may
- *    be NULL. A backend never exits, aborts, throws, prints, installs signal
- *    handlers, changes process state, or keeps a pointer it was given in a call,
- *    except one it returned itself (host-visible buffers) and the counter of
- *    queue_progress.
+ *    be NULL. A call that fails fills it, and all is as it was before. A backend never
+ *    exits, aborts, throws, prints, installs signal handlers, changes process state
+ *    (working directory, umask, locale, floating-point arithmetic), or keeps a pointer
+ *    it was given in a call, except one it returned itself (host-visible buffers) and
+ *    the counter of queue_progress. Its threads block all signals; threads, files and
+ *    memory go with the device they served.
  *  - Any function may be called from any thread. The host serialises calls on one
  *    queue; calls on different objects may run at the same time.
- *  - Handles are opaque and never 0; a stale handle is answered with STALE.
+ *  - No call waits for work but timeline_wait, whose time is bounded, and those that
+ *    end a queue, a device or the backend, for what has begun.
+ *  - Handles are opaque and never 0. One that was never given, has ended (also when its
+ *    place is used again), is of another kind or belongs to another opening of a device
+ *    is answered with STALE.
  */
 #ifndef TRAINER_BACKEND_H
 #define TRAINER_BACKEND_H
@@ -38,11 +49,11 @@ extern "C" {
 #define TRAINER_UNSUPPORTED 1 /* a valid request this backend cannot serve */
 #define TRAINER_UNAVAILABLE 2 /* driver or device absent; text says what to install */
 #define TRAINER_INVALID 3     /* the caller's mistake */
-#define TRAINER_OOM 4         /* out of memory; nothing changed */
+#define TRAINER_OOM 4         /* out of memory, or above memory_limit; nothing changed */
 #define TRAINER_TIMEOUT 5     /* a bounded wait ended; nothing changed */
 #define TRAINER_DEVICE_LOST 6 /* final for this device */
 #define TRAINER_INTERNAL 7    /* a bug in the backend */
-#define TRAINER_BUSY 8        /* queue full; try again */
+#define TRAINER_BUSY 8        /* queue full; nothing changed, try again */
 #define TRAINER_STALE 9       /* a handle that is not alive */
 
 /* ---- element types ------------------------------------------------------ */
@@ -129,10 +140,12 @@ typedef struct trainer_quant_format {
 #define TRAINER_KIND_CONSTANT 3u  /* never changes while bound: may be prepacked */
 #define TRAINER_KIND_STATE 4u     /* lives across lists; changed only by ops that say so */
 
-/* One operand: a strided view of a slot. offset, bytes: of the whole addressed
- * extent inside the slot. shape and stride (in elements) hold rank entries; stride
- * 0 broadcasts an input. A non-zero bound_by says that dimension bound_dim is an upper
- * bound whose extent is the i32 scalar in operand bound_by - 1 of this record.
+/* One operand: a strided view of a slot. offset (a multiple of the element's size), bytes:
+ * of the whole addressed extent inside the slot. shape and stride (in elements) hold rank
+ * entries, none negative; a dimension may be 0; stride 0 broadcasts an input, never an
+ * output. No output lies in the params block. A non-zero bound_by says that dimension
+ * bound_dim is an upper bound whose extent is the i32 scalar in operand bound_by - 1 of this
+ * record when the record runs, taken as 0 below 0 and as the upper bound above that.
  * Ops take any strides, with these exceptions: operands of pack, unpack and, in formats
  * other than DENSE, of quantise and dequantise lie without gaps; so do the rows (the last
  * dimension) of gather, scatter_add, random, dropout_mask, rmsnorm, rope and their gradients. */
@@ -167,7 +180,10 @@ typedef struct trainer_record {
   uint32_t attr_bytes;
 } trainer_record;
 
-/* A list: this header, then the records back to back from offset struct_size. */
+/* A list, aligned to 8 bytes: this header, then the records back to back from offset
+ * struct_size to the end. It may have no record. A backend believes nothing that it says: a
+ * list that contradicts itself or an op's definition is refused as INVALID by list_check,
+ * submit and plan_create, whatever its bytes. */
 typedef struct trainer_list {
   uint32_t struct_size;
   uint32_t magic;
@@ -184,20 +200,21 @@ typedef struct trainer_list {
  * Outputs -> inputs. Storage f32, i32, u8; bf16 and f16 as storage that is read and
  * written by every op below whose operand is a float. Arithmetic is f32. An output may
  * be exactly the same view as an input of equal shape. NaN propagates. Sums run in
- * an order that does not depend on thread count. */
+ * an order that does not depend on thread count; over nothing a sum is 0, a maximum -inf.
+ * Nothing is written but the elements of outputs, and the workspace. */
 #define TRAINER_OP_COPY 1u        /* dst <- src; same dtype and shape; also upload and download */
 #define TRAINER_OP_FILL 2u        /* dst <- ; attr_fill.value_bits: f32 bits, or the i32 / u8 value */
-#define TRAINER_OP_CAST 3u        /* dst <- src; round to nearest even; float to int truncates */
+#define TRAINER_OP_CAST 3u        /* dst <- src; round to nearest even; float to int truncates, saturates, NaN gives 0; i32 to u8: low 8 bits */
 #define TRAINER_OP_UNARY 4u       /* dst <- src; attr_unary */
-#define TRAINER_OP_BINARY 5u      /* dst <- a, b; float or i32; attr_binary */
-#define TRAINER_OP_SELECT 6u      /* dst <- cond, a, b; cond != 0 takes a; cond f32, i32 or u8 */
-#define TRAINER_OP_REDUCE 7u      /* dst <- src; same rank, over the dims where dst has 1; attr_reduce */
-#define TRAINER_OP_GATHER 8u      /* dst [n,f] <- src [v,f], index i32 [n]; index < 0 gives zeros */
-#define TRAINER_OP_SCATTER_ADD 9u /* dst [v,f] += <- src [n,f], index i32 [n]; ascending n; index < 0 is skipped */
-#define TRAINER_OP_MATMUL 10u     /* d [..,m,n] <- a [..,m,k], b [..,k,n]; d = alpha a b + beta d; f32 sums; attr_matmul */
+#define TRAINER_OP_BINARY 5u      /* dst <- a, b; float or i32, which wraps around; attr_binary */
+#define TRAINER_OP_SELECT 6u      /* dst <- cond, a, b; cond != 0 takes a, so does NaN; cond float, i32 or u8; a, b as dst, or all floats */
+#define TRAINER_OP_REDUCE 7u      /* dst <- src; same rank, over the dims where dst has 1; float, or i32, which wraps around; attr_reduce */
+#define TRAINER_OP_GATHER 8u      /* dst [n,f] <- src [v,f], index i32 [n]; index < 0 or >= v gives zeros */
+#define TRAINER_OP_SCATTER_ADD 9u /* dst [v,f] += <- src [n,f], index i32 [n]; ascending n; index < 0 or >= v is skipped */
+#define TRAINER_OP_MATMUL 10u     /* d [..,m,n] <- a [..,m,k], b [..,k,n]; d = alpha a b + beta d; f32 sums; leading 1s repeat; attr_matmul */
 #define TRAINER_OP_RANDOM 11u     /* dst f32 [r,f] <- samples i32 [r], positions i32 [r], seed i32 [2], step i32 [1]; attr_random */
 #define TRAINER_OP_UNPACK 12u     /* dst i32 [n] <- src u8 [ceil(n*bits/8)]; attr_bits */
-#define TRAINER_OP_PACK 13u       /* dst u8 [ceil(n*bits/8)] <- src i32 [n]; attr_bits; unused bits 0 */
+#define TRAINER_OP_PACK 13u       /* dst u8 [ceil(n*bits/8)] <- src i32 [n], low bits; attr_bits; unused bits 0 */
 #define TRAINER_OP_IOTA 14u       /* dst i32 <- ; value = index along attr_iota.dim */
 
 #define TRAINER_UNARY_NEG 1u
@@ -209,7 +226,7 @@ typedef struct trainer_list {
 #define TRAINER_UNARY_SIGMOID 7u
 #define TRAINER_UNARY_ABS 8u
 #define TRAINER_UNARY_RECIPROCAL 9u
-#define TRAINER_UNARY_SIN 10u
+#define TRAINER_UNARY_SIN 10u /* SIN, COS: judged for |x| <= 1000 */
 #define TRAINER_UNARY_COS 11u
 #define TRAINER_UNARY_FLOOR 12u
 #define TRAINER_UNARY_ISFINITE 13u /* 1 or 0 */
@@ -219,13 +236,13 @@ typedef struct trainer_list {
 #define TRAINER_BINARY_ADD 1u
 #define TRAINER_BINARY_SUB 2u
 #define TRAINER_BINARY_MUL 3u
-#define TRAINER_BINARY_DIV 4u
+#define TRAINER_BINARY_DIV 4u /* i32: truncates; by zero 0 */
 #define TRAINER_BINARY_MAX 5u
 #define TRAINER_BINARY_MIN 6u
 #define TRAINER_BINARY_LT 7u /* comparisons: 1 or 0 in dst's dtype */
 #define TRAINER_BINARY_LE 8u
 #define TRAINER_BINARY_EQ 9u
-#define TRAINER_BINARY_POW 10u
+#define TRAINER_BINARY_POW 10u /* as C's pow; i32: a negative exponent gives 0, except of 1 and -1 */
 
 #define TRAINER_REDUCE_SUM 1u
 #define TRAINER_REDUCE_MAX 2u
@@ -464,13 +481,14 @@ typedef struct trainer_attr_guard {
 
 /* ---- calls -------------------------------------------------------------- */
 
+/* text ends with NUL also where struct_size leaves less room for it. */
 typedef struct trainer_error {
   uint32_t struct_size;
-  int32_t status;
+  int32_t status; /* as returned */
   uint64_t list_serial;  /* 0: no list is concerned */
   uint32_t record_index; /* 0xFFFFFFFF: no record is concerned */
   uint32_t reserved;
-  char text[512]; /* one sentence, NUL-terminated UTF-8 */
+  char text[512]; /* one sentence, never empty, NUL-terminated UTF-8 */
 } trainer_error;
 
 typedef struct trainer_host_info {
@@ -498,11 +516,11 @@ typedef struct trainer_device_info {
   uint32_t device_class; /* TRAINER_DEVICE_* */
   uint32_t flags;        /* TRAINER_FLAG_* */
   uint32_t numerics;     /* TRAINER_NUMERICS_* */
-  uint64_t memory_total; /* bytes */
+  uint64_t memory_total; /* bytes, above 0 */
   uint64_t memory_free;
-  uint64_t buffer_max;      /* largest buffer, bytes */
-  uint64_t list_bytes_max;
-  uint64_t storage_dtypes;  /* bit 1 << dtype id */
+  uint64_t buffer_max;      /* largest buffer, bytes, above 0 */
+  uint64_t list_bytes_max;  /* 1 MiB or more; a longer list is INVALID */
+  uint64_t storage_dtypes;  /* bit 1 << dtype id; F32, BF16, F16, I32 and U8 at least */
   uint64_t compute_dtypes;  /* computed natively, at full speed */
   uint32_t alignment;       /* of operand offsets, bytes, a power of two <= 4096 */
   uint32_t lanes;           /* lanes that really run side by side, >= 1 */
@@ -510,7 +528,7 @@ typedef struct trainer_device_info {
   uint32_t tile_n;
   uint32_t tile_k;
   uint32_t threads;         /* of the backend's pool on a CPU; 0 = not applicable */
-  char name[128];
+  char name[128];           /* texts are NUL-terminated UTF-8; a name is not empty */
   char uuid[64];            /* stable identity of the physical device */
   char isa[64];             /* what code path was chosen, for people */
 } trainer_device_info;
@@ -539,11 +557,11 @@ typedef struct trainer_op_query {
   trainer_quant_format format;
 } trainer_op_query;
 
-/* The answer is binding: what is claimed must run. */
+/* The answer is binding: what is claimed must run. Equal questions get equal answers. */
 typedef struct trainer_op_answer {
   uint32_t struct_size;
   uint32_t level; /* TRAINER_LEVEL_* */
-  uint32_t deterministic;
+  uint32_t deterministic; /* 0 or 1 */
   uint32_t reserved;
 } trainer_op_answer;
 
@@ -554,16 +572,17 @@ typedef struct trainer_op_answer {
 typedef struct trainer_buffer_desc {
   uint32_t struct_size;
   uint32_t memory; /* TRAINER_MEMORY_* */
-  uint64_t bytes;
+  uint64_t bytes;  /* above 0; what can never be is OOM or INVALID */
 } trainer_buffer_desc;
 
 typedef struct trainer_buffer {
   uint32_t struct_size;
   uint32_t reserved;
   uint64_t handle;
-  void *host_pointer; /* STAGING only; owned by the backend until buffer_free */
+  void *host_pointer; /* STAGING only: all bytes, to read and to write; owned by the backend until buffer_free */
 } trainer_buffer;
 
+/* A range of a buffer, which must lie within it and hold the operands in its slot. */
 typedef struct trainer_binding {
   uint64_t buffer;
   uint64_t offset;
@@ -577,15 +596,18 @@ typedef struct trainer_timeline_point {
 
 typedef struct trainer_list_report {
   uint32_t struct_size;
-  uint32_t bad_record;     /* 0xFFFFFFFF: none */
+  uint32_t bad_record;     /* the first that is wrong; trainer_error names it and the list; 0xFFFFFFFF: none */
   uint64_t workspace_bytes; /* to bind at submit or plan_create; 0 = none */
   uint64_t plan_bytes;      /* what plan_create would keep */
 } trainer_list_report;
 
 /* Runs a list, or a plan with its frozen list and bindings. bindings has one entry a
- * slot. params: params_bytes of the list, copied before the call returns. Work starts
- * when every wait is reached; then each signal's timeline is set to its value, which
- * must be higher than before. A failure marks the signalled timelines failed. */
+ * slot. params: params_bytes of the list, copied before the call returns, of a plan too.
+ * Submits to one queue run in order. Work starts when every wait is reached, though the
+ * signal may be submitted later; then each signal's timeline is set to its value, which must
+ * be higher than what it has and than what was submitted before, else INVALID. Bindings,
+ * params or a workspace that do not fit the list are INVALID, too. A failure, of the work or
+ * of what it waits for, marks the signalled timelines failed. */
 typedef struct trainer_submit {
   uint32_t struct_size;
   uint32_t binding_count;
@@ -601,6 +623,8 @@ typedef struct trainer_submit {
   const trainer_timeline_point *signals;
 } trainer_submit;
 
+/* A plan gives the bits of its list, every time. What submit would refuse of the list, the
+ * bindings and the workspace, plan_create refuses. */
 typedef struct trainer_plan_desc {
   uint32_t struct_size;
   uint32_t binding_count;
@@ -616,13 +640,14 @@ typedef struct trainer_plan {
   uint64_t bytes; /* memory the plan keeps beyond its bindings */
 } trainer_plan;
 
+/* Every device has both; a TRANSFER queue runs copies at least. */
 #define TRAINER_QUEUE_COMPUTE 0u
 #define TRAINER_QUEUE_TRANSFER 1u
 
 typedef struct trainer_device_stats {
   uint32_t struct_size;
   uint32_t reserved;
-  uint64_t memory_used; /* obtained through this border: buffers, plans, workspaces */
+  uint64_t memory_used; /* obtained through this border: buffers, plans, workspaces; less when they end */
   uint64_t memory_peak;
 } trainer_device_stats;
 
@@ -632,28 +657,47 @@ typedef struct trainer_backend_table {
   uint32_t struct_size;
   uint32_t reserved;
   /* required */
+  /* Ends the backend with every device that is open, soon. */
   int32_t (*shutdown)(trainer_error *error);
+  /* Cheap, and opens nothing. A device from the count on is INVALID. */
   int32_t (*device_count)(uint32_t *count, trainer_error *error);
   int32_t (*device_info)(uint32_t index, trainer_device_info *info, trainer_error *error);
+  /* A device may be open several times at once, and again after it was closed; each opening
+   * is a device of its own. What is slow belongs here: open_seconds of the manifest, 10 where
+   * it says none, at most 120. */
   int32_t (*device_open)(uint32_t index, const trainer_device_options *options, uint64_t *device, trainer_error *error);
+  /* Ends everything the device still owns, within seconds: work that has not begun is cancelled. */
   int32_t (*device_close)(uint64_t device, trainer_error *error);
   int32_t (*query_ops)(uint64_t device, const trainer_op_query *queries, uint32_t count, trainer_op_answer *answers, trainer_error *error);
+  /* Buffers begin zeroed and never overlap. Buffers and plans that submitted work uses live
+   * until it ends, whoever frees them before. */
   int32_t (*buffer_alloc)(uint64_t device, const trainer_buffer_desc *desc, trainer_buffer *buffer, trainer_error *error);
   int32_t (*buffer_free)(uint64_t device, uint64_t buffer, trainer_error *error);
   int32_t (*queue_create)(uint64_t device, uint32_t kind, uint64_t *queue, trainer_error *error);
+  /* Cancels what has not begun, as a failure of it, and waits for what has. */
   int32_t (*queue_destroy)(uint64_t device, uint64_t queue, trainer_error *error);
+  /* Answers OK, INVALID, UNSUPPORTED or OOM, and fills the report whatever it answers. What it
+   * accepts can be submitted, and ends. */
   int32_t (*list_check)(uint64_t device, const trainer_list *list, trainer_list_report *report, trainer_error *error);
+  /* Returns at once: never waits for room in the queue, nor for work. */
   int32_t (*submit)(uint64_t device, uint64_t queue, const trainer_submit *submit, trainer_error *error);
+  /* A timeline begins at value and only grows. Once failed, it answers read, and wait for what
+   * it has not reached, with the failure's status, sentence, list and record, for good. */
   int32_t (*timeline_create)(uint64_t device, uint64_t value, uint64_t *timeline, trainer_error *error);
+  /* Whoever waits for it is woken with STALE. */
   int32_t (*timeline_destroy)(uint64_t device, uint64_t timeline, trainer_error *error);
   int32_t (*timeline_read)(uint64_t device, uint64_t timeline, uint64_t *value, trainer_error *error);
+  /* OK at once where value is reached; TIMEOUT after timeout_ns, not much later: 0 looks only,
+   * 2^64 - 1 waits for ever. Stops no other call. */
   int32_t (*timeline_wait)(uint64_t device, uint64_t timeline, uint64_t value, uint64_t timeout_ns, trainer_error *error);
   /* optional */
   int32_t (*device_stats)(uint64_t device, trainer_device_stats *stats, trainer_error *error);
   int32_t (*plan_create)(uint64_t device, const trainer_plan_desc *desc, trainer_plan *plan, trainer_error *error);
   int32_t (*plan_destroy)(uint64_t device, uint64_t plan, trainer_error *error);
   int32_t (*buffer_import)(uint64_t device, void *host, uint64_t bytes, trainer_buffer *buffer, trainer_error *error);
+  /* Writes at most bytes of text from *cursor on and moves it. */
   int32_t (*log_read)(uint64_t *cursor, char *text, uint64_t bytes, trainer_error *error);
+  /* UNSUPPORTED, and the table untouched, where the id is not known. */
   int32_t (*get_extension)(uint64_t id, uint64_t bytes, void *table, trainer_error *error);
   /* optional, since minor 2: from now on the queue adds to *counter, atomically, one for
    * every record it has completed; a backend that does not see single records adds all of
@@ -662,6 +706,7 @@ typedef struct trainer_backend_table {
   int32_t (*queue_progress)(uint64_t device, uint64_t queue, uint64_t *counter, trainer_error *error);
 } trainer_backend_table;
 
+/* A host of another major is refused, with the reason. */
 typedef struct trainer_reply {
   uint32_t struct_size;
   uint32_t abi_major;
