@@ -27,6 +27,7 @@ type checkFlags struct {
 	ops          []string
 	seed         int
 	reports      []string
+	note         string
 	expected     string
 	only         string
 	failures     string
@@ -58,6 +59,7 @@ composition is judged instead. Exit code 0 only without failures and unexpected 
 	flags.IntVar(&f.seed, "seed", 1, "`N`: equal seeds give equal cases")
 	flags.IntVar(&f.device, "device_index", 0, "`N` of the backend's devices")
 	flags.StringArrayVar(&f.reports, "report", nil, "write a report to `FILE`.md, .json or .xml (JUnit); may be repeated")
+	flags.StringVar(&f.note, "note", "", "a sentence for the reports, `TEXT`, as where it ran")
 	flags.StringVar(&f.expected, "expected", "", "a YAML `FILE` of failures that are known: \"group/case: reason\"; a name ending in * stands for all that begin so")
 	flags.StringVar(&f.failures, "save_failures", "", "a folder `DIR` for failing cases of ops, one file each, which trainer backend replay reads")
 	flags.StringVar(&f.only, "only", "", "one case, `GROUP/CASE`")
@@ -86,6 +88,7 @@ func (c *console) checkBackend(path string, f checkFlags) error {
 	if err != nil {
 		return err
 	}
+	report.Note = f.note
 	unknown := report.Expect(known)
 	if f.only == "" && len(f.ops) == 0 && len(unknown) > 0 {
 		return &fault.Error{Kind: fault.Usage, Where: f.expected, Found: fmt.Sprintf("%.80q", unknown[0]), Want: "the name of a case that was judged, GROUP/CASE"}

@@ -59,6 +59,7 @@ type Report struct {
 	ABI        string      `json:"abi"`
 	Tier       int         `json:"tier"`
 	Seed       uint64      `json:"seed"`
+	Note       string      `json:"note,omitempty"` // what else readers should know, as where it ran
 	Results    []Result    `json:"results"`
 	Tolerances []Tolerance `json:"tolerances"`
 }

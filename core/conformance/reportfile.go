@@ -22,6 +22,9 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Conformance of %s\n\nDevice %s%s, f32 products in %s, ABI %s, tier %d, seed %d: %s.\n\n",
 		r.Backend, r.Device, prefixed(" with ", r.ISA), r.Numerics, r.ABI, r.Tier, r.Seed, r.Summary())
+	if r.Note != "" {
+		fmt.Fprintf(&b, "%s\n\n", r.Note)
+	}
 	b.WriteString("| group | cases | pass | fail | unsupported | expected-fail | unexpected-pass | worst error / tolerance |\n|---|---|---|---|---|---|---|---|\n")
 	for _, name := range r.Groups() {
 		g := r.Group(name)

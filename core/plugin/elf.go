@@ -34,6 +34,9 @@ func readELF(r io.ReaderAt, size int64) (image, error) {
 	img := image{runpath: elfRunpath(f), hardening: elfHardening(f)}
 	img.needed, _ = f.ImportedLibraries()
 	for _, s := range symbols {
+		if elf.ST_BIND(s.Info) == elf.STB_LOCAL { // as sections, which some linkers list here
+			continue
+		}
 		if s.Section == elf.SHN_UNDEF {
 			if slices.Contains(processCalls, s.Name) {
 				img.calls = append(img.calls, s.Name)
