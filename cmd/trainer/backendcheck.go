@@ -24,6 +24,7 @@ import (
 // checkFlags are how a backend is to be judged.
 type checkFlags struct {
 	tier, device int
+	slow         int
 	ops          []string
 	seed         int
 	reports      []string
@@ -59,6 +60,7 @@ composition is judged instead. Exit code 0 only without failures and unexpected 
 	flags.IntVar(&f.seed, "seed", 1, "`N`: equal seeds give equal cases")
 	flags.IntVar(&f.device, "device_index", 0, "`N` of the backend's devices")
 	flags.StringArrayVar(&f.reports, "report", nil, "write a report to `FILE`.md, .json or .xml (JUnit); may be repeated")
+	flags.IntVar(&f.slow, "slow", 1, "`N`: every case may take N times as long, for emulators")
 	flags.StringVar(&f.note, "note", "", "a sentence for the reports, `TEXT`, as where it ran")
 	flags.StringVar(&f.expected, "expected", "", "a YAML `FILE` of failures that are known: \"group/case: reason\"; a name ending in * stands for all that begin so")
 	flags.StringVar(&f.failures, "save_failures", "", "a folder `DIR` for failing cases of ops, one file each, which trainer backend replay reads")
@@ -140,7 +142,7 @@ func (c *console) judgeFile(path string, f checkFlags) (*conformance.Report, err
 	defer os.RemoveAll(folder)
 	for _, g := range append(suite.Groups(choice.Info()), groups...) {
 		began := time.Now()
-		job := checkJob{Choice: choice, Options: suite.Options(), Group: g, Folder: folder}
+		job := checkJob{Choice: choice, Options: suite.Options(), Group: g, Folder: folder, Slow: f.slow}
 		judge := judgeGroup
 		if f.inProcess {
 			judge = judgeHere

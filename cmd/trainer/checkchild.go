@@ -21,6 +21,7 @@ type checkJob struct {
 	Group   conformance.Group   `json:"group"`
 	From    int                 `json:"from"`
 	Folder  string              `json:"folder"` // for files of training
+	Slow    int                 `json:"slow"`   // by how much limits of time are longer
 }
 
 // checkMessage is one line of a child: what it begins, what came of it, or how it ended.

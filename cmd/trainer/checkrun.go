@@ -81,13 +81,14 @@ func (j checkJob) failed(name, demand, reason string) conformance.Result {
 
 // limit is how long what a child does now may take.
 func (j checkJob) limit(now string) time.Duration {
+	within := caseWithin
 	switch {
 	case j.Group.Name == trainingGroup:
-		return trainingWithin
+		within = trainingWithin
 	case now == opening && j.Choice.Candidate.Manifest != nil:
-		return caseWithin + j.Choice.Candidate.Manifest.OpenTimeout()
+		within += j.Choice.Candidate.Manifest.OpenTimeout()
 	}
-	return caseWithin
+	return time.Duration(max(1, j.Slow)) * within
 }
 
 // checkChild is a running child in a process group of its own.

@@ -29,6 +29,8 @@ ends in * stands for all that begin so:
 - --only GROUP/CASE runs one case, --in_process without a child, for debuggers and sanitizers.
 - --report FILE writes Markdown (.md), JSON (.json) or JUnit (.xml), and may be repeated.
 - --save_failures DIR writes failing cases of ops as files for trainer backend replay.
+- --slow N gives every case N times as long, for emulators and simulators; --note TEXT puts a
+  sentence into the reports, as where they were made.
 - --seed N makes other cases; equal seeds give equal ones.
 
 Reports on the backends of this tree are in [reports](reports).
