@@ -7,12 +7,13 @@ export TRAINER_SHARED := $(SHARED)
 GO      := CGO_ENABLED=0 go
 TELEMETRY := CGO_ENABLED=1 CGO_CFLAGS="-O2 -Wno-deprecated-declarations"
 ARM_CC  ?= aarch64-linux-gnu-gcc
+ARM_ROOT ?= /usr/aarch64-linux-gnu
 RELEASE := OFF
 CMAKE    = cmake -S . -DCMAKE_INSTALL_PREFIX=$(CURDIR)/$(BUILD) -DTRAINER_RELEASE=$(RELEASE)
 CUDA    := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/trainer/cuda-13.0
 
 .DEFAULT_GOAL := build
-.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs backend-reports neon race sanitize fuzz soak interop install clean tools
+.PHONY: help build release telemetry native cuda-toolchain test demo lint abi-freeze docs backend-reports neon neon-report race sanitize fuzz soak interop install clean tools
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -72,6 +73,12 @@ neon: ## compile the CPU backend for 64-bit Arm, where a cross compiler is here
 	  $(CMAKE) -B $(BUILD)/neon -DTRAINER_CUDA=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_C_COMPILER=$(ARM_CC) >/dev/null && \
 	  cmake --build $(BUILD)/neon --parallel; \
 	else echo "make: $(ARM_CC) is not installed: the NEON files of the CPU backend were not compiled" >&2; fi
+
+neon-report: neon ## judge the CPU backend on 64-bit Arm under qemu-user, which must be registered with binfmt_misc
+	GOARCH=arm64 $(GO) build -trimpath -o $(BUILD)/neon/trainer ./cmd/trainer
+	QEMU_LD_PREFIX=$(ARM_ROOT) $(BUILD)/neon/trainer backend check $(BUILD)/neon/plugins/cpu/trainer-backend-cpu.so --slow 10 \
+	  --note "It ran emulated, by qemu-aarch64 on an x86-64 processor: results and the border are judged, neither speed nor a real processor's memory order." \
+	  --report docs/backend/reports/cpu-neon.md
 
 race: build ## the tests of what runs in parallel, under the race detector
 	go test -race -short ./core/plugin ./core/session ./training ./training/data ./training/metrics
