@@ -219,6 +219,7 @@ static int32_t enqueue(struct queue *queue, const trainer_submit *submit, struct
   if (submit->params_bytes) memcpy(job->params, submit->params, submit->params_bytes);
   job->wait_count = waits;
   job->signal_count = signals;
+  job->times = submit->times;
   job->program = program;
   queue->submitted++;
   pthread_cond_broadcast(&queue->changed);

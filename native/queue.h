@@ -21,6 +21,7 @@ struct job {
   uint32_t points_room;
   uint32_t wait_count;
   uint32_t signal_count;
+  uint64_t *times;        /* the host's, for one more than records; NULL: not wanted */
   struct failure failure; /* why it did not run; the first reason */
 };
 
@@ -56,6 +57,11 @@ static inline uint32_t job_index(const struct job *job) { return (uint32_t)(job 
 /* First of all: returns when what the job waits for is reached, or the device has been made
  * to wait for it. Not OK: the job must not run, as its failure says. */
 int32_t job_wait(struct job *job);
+/* For a device that says TIMES, where the host's clock can tell: the list begins, or `done` of
+ * its records are done. */
+static inline void job_mark(const struct job *job, uint32_t done) {
+  if (job->times) job->times[done] = host_now();
+}
 /* Lets other queues go on: the job is with the device, which will reach its signals. */
 void job_announce(struct job *job);
 /* Last of all: moves the signalled timelines, or fails them where the job failed, and drops

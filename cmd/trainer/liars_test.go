@@ -34,7 +34,7 @@ var liarCalls = strings.Fields(`query shutdown device_count device_info device_o
 // liarFields are values that no honest backend writes there; a leading ! marks values that
 // an honest one might, or that nothing depends on, ~ what may be taken for a lack of memory.
 var liarFields = map[string]string{
-	"reply.struct_size": "0 4 8 15 65537 4294967295", "reply.abi_major": "1 99", "reply.abi_minor": "3 4294967295", "reply.table": "0 1 4096 1193984",
+	"reply.struct_size": "0 4 8 15 65537 4294967295", "reply.abi_major": "1 99", "reply.abi_minor": "4 4294967295", "reply.table": "0 1 4096 1193984",
 	"table.struct_size":   "0 8 64 135 1048576 4294967295",
 	"info.struct_size":    "0 8 1048576",
 	"info.device_class":   "0 4 4294967295",

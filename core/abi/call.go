@@ -13,7 +13,8 @@ const (
 	FlagUnified        = 1 // device memory is host-visible
 	FlagDeterministic  = 2 // equal runs give equal bits always
 	FlagFlushDenormals = 4
-	FlagHostSlots      = 8 // any slot may be bound to pinned host memory
+	FlagHostSlots      = 8  // any slot may be bound to pinned host memory
+	FlagTimes          = 16 // since minor 3: Submit.Times is written
 )
 
 // Levels of an op answer, kinds of memory and queues.
@@ -147,6 +148,7 @@ type Submit struct {
 	ParamsBytes  uint64
 	Waits        uintptr
 	Signals      uintptr
+	Times        uintptr // since minor 3, where the device says FlagTimes: one more than records; 0 = not wanted
 }
 
 // PlanDesc mirrors trainer_plan_desc.

@@ -49,7 +49,7 @@ var constants = map[string]uint64{
 	"DEVICE_CPU": DeviceCPU, "DEVICE_INTEGRATED": DeviceIntegrated, "DEVICE_DISCRETE": DeviceDiscrete,
 	"NUMERICS_IEEE": NumericsIEEE, "NUMERICS_TF32": NumericsTF32, "NUMERICS_BF16X3": NumericsBF16X3,
 	"FLAG_UNIFIED": FlagUnified, "FLAG_DETERMINISTIC": FlagDeterministic, "FLAG_FLUSH_DENORMALS": FlagFlushDenormals,
-	"FLAG_HOST_SLOTS": FlagHostSlots, "LEVEL_NONE": LevelNone, "LEVEL_OK": LevelOk, "LEVEL_FAST": LevelFast,
+	"FLAG_HOST_SLOTS": FlagHostSlots, "FLAG_TIMES": FlagTimes, "LEVEL_NONE": LevelNone, "LEVEL_OK": LevelOk, "LEVEL_FAST": LevelFast,
 	"MEMORY_DEVICE": MemoryDevice, "MEMORY_STAGING": MemoryStaging, "QUEUE_COMPUTE": QueueCompute, "QUEUE_TRANSFER": QueueTransfer,
 }
 

@@ -32,5 +32,5 @@ func (s Status) String() string {
 // The version of the border.
 const (
 	ABIMajor = 0
-	ABIMinor = 2
+	ABIMinor = 3
 )

@@ -21,9 +21,9 @@
  *    be NULL. A call that fails fills it, and all is as it was before. A backend never
  *    exits, aborts, throws, prints, installs signal handlers, changes process state
  *    (working directory, umask, locale, floating-point arithmetic), or keeps a pointer
- *    it was given in a call, except one it returned itself (host-visible buffers) and
- *    the counter of queue_progress. Its threads block all signals; threads, files and
- *    memory go with the device they served.
+ *    it was given in a call, except one it returned itself (host-visible buffers),
+ *    the counter of queue_progress and the times of a submit. Its threads block all
+ *    signals; threads, files and memory go with the device they served.
  *  - Any function may be called from any thread. The host serialises calls on one
  *    queue; calls on different objects may run at the same time.
  *  - No call waits for work but timeline_wait, whose time is bounded, and those that
@@ -42,7 +42,7 @@ extern "C" {
 #endif
 
 #define TRAINER_ABI_MAJOR 0u
-#define TRAINER_ABI_MINOR 2u
+#define TRAINER_ABI_MINOR 3u
 
 /* ---- status ------------------------------------------------------------- */
 #define TRAINER_OK 0
@@ -510,6 +510,7 @@ typedef struct trainer_host_info {
 #define TRAINER_FLAG_DETERMINISTIC 2u /* equal runs give equal bits always */
 #define TRAINER_FLAG_FLUSH_DENORMALS 4u
 #define TRAINER_FLAG_HOST_SLOTS 8u    /* any slot may be bound to pinned host memory */
+#define TRAINER_FLAG_TIMES 16u        /* since minor 3: submit.times is written */
 
 typedef struct trainer_device_info {
   uint32_t struct_size;
@@ -607,7 +608,12 @@ typedef struct trainer_list_report {
  * signal may be submitted later; then each signal's timeline is set to its value, which must
  * be higher than what it has and than what was submitted before, else INVALID. Bindings,
  * params or a workspace that do not fit the list are INVALID, too. A failure, of the work or
- * of what it waits for, marks the signalled timelines failed. */
+ * of what it waits for, marks the signalled timelines failed.
+ * times (since minor 3, and only where the device says TIMES; NULL: not wanted) has room for
+ * record_count + 1 nanoseconds since any moment: times[0] when the waits are over and the list
+ * begins, times[i + 1] when record i is done. All are written before the signals, unless the
+ * work fails. Records then run one after the other in list order, those of other lanes too, so
+ * that the differences add up to the time of the list. */
 typedef struct trainer_submit {
   uint32_t struct_size;
   uint32_t binding_count;
@@ -621,6 +627,7 @@ typedef struct trainer_submit {
   uint64_t params_bytes;
   const trainer_timeline_point *waits;
   const trainer_timeline_point *signals;
+  uint64_t *times; /* lives until the signals are reached or failed */
 } trainer_submit;
 
 /* A plan gives the bits of its list, every time. What submit would refuse of the list, the

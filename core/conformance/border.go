@@ -21,7 +21,7 @@ type Behaviour struct {
 // Behaviours lists all. Those of "shutdown" come last: nothing works after them.
 func Behaviours() []Behaviour {
 	return slices.Concat(structBehaviours(), idBehaviours(), handleBehaviours(), listBehaviours(), bindingBehaviours(), memoryBehaviours(),
-		timelineBehaviours(), queueBehaviours(), planBehaviours(), threadBehaviours(), deviceBehaviours(), hygieneBehaviours(), shutdownBehaviours())
+		timelineBehaviours(), queueBehaviours(), timesBehaviours(), planBehaviours(), threadBehaviours(), deviceBehaviours(), hygieneBehaviours(), shutdownBehaviours())
 }
 
 // judge tries one behaviour on a device opened for it.

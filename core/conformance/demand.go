@@ -57,6 +57,7 @@ var demands = []Demand{
 	{"submit.copies", "a backend keeps no pointer it was given in a call after the call returned"},
 	{"submit.busy", "submit never blocks: a full queue answers BUSY, and nothing has changed"},
 	{"submit.order", "submits to one queue run in order"},
+	{"submit.times", "where a device says TIMES, the times of a submit are all written before its signals, never go back, and tell what its records took"},
 	{"timeline.value", "a timeline begins at the value it was made with; what it has reached is reached at once"},
 	{"timeline.timeout", "a bounded wait ends with TIMEOUT when its time is over, not much later, and changes nothing"},
 	{"timeline.waits", "work starts when every wait is reached, in whatever order submits come"},

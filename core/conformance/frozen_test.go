@@ -40,7 +40,12 @@ func TestFrozenBackends(t *testing.T) {
 			in, err := plugin.Inspect(path)
 			require.NoError(t, err)
 			require.Equal(t, plugin.ReasonOK, in.Reason, in.Sentence)
-			judged(t, load(t, "frozen", path), s, 1)
+			b := load(t, "frozen", path)
+			dev, err := b.OpenDevice(0, plugin.DeviceOptions{})
+			require.NoError(t, err)
+			require.Equal(t, b.Minor() >= timesMinor, dev.HasTimes())
+			require.NoError(t, dev.Close())
+			judged(t, b, s, 1)
 		})
 	}
 }

@@ -223,6 +223,7 @@ type work struct {
 	bindings       []abi.Binding
 	params         []byte
 	waits, signals []abi.TimelinePoint
+	times          []uint64
 }
 
 func point(timeline, value uint64) abi.TimelinePoint {
@@ -238,7 +239,7 @@ func (r *rig) submit(queue uint64, w work) plugin.Answer {
 func (r *rig) encode(w work) abi.Submit {
 	s := abi.Submit{Plan: w.plan, WaitCount: uint32(len(w.waits)), SignalCount: uint32(len(w.signals)), BindingCount: uint32(len(w.bindings)),
 		List: r.Address(w.list), Bindings: r.Address(w.bindings), Params: r.Address(w.params), ParamsBytes: uint64(len(w.params)),
-		Waits: r.Address(w.waits), Signals: r.Address(w.signals)}
+		Waits: r.Address(w.waits), Signals: r.Address(w.signals), Times: r.Address(w.times)}
 	s.StructSize = uint32(sizeOf(s))
 	return s
 }

@@ -122,6 +122,7 @@ type Submit struct {
 	Params    []byte // copied before the call returns
 	Waits     []Point
 	Signals   []Point
+	Times     *Times // where the device has times; nil: not wanted
 }
 
 // busyLimit is how long a full queue may stay full.
@@ -171,7 +172,7 @@ func (p *pinned) encodeSubmit(s Submit) {
 	p.encodePoints(s.Signals)
 	waits, signals := p.points[:len(s.Waits)], p.points[len(s.Waits):]
 	p.submit = abi.Submit{StructSize: structSize[abi.Submit](), WaitCount: uint32(len(waits)), SignalCount: uint32(len(signals)),
-		Params: sliceAddress(p, s.Params), ParamsBytes: uint64(len(s.Params)), Waits: sliceAddress(p, waits), Signals: sliceAddress(p, signals)}
+		Params: sliceAddress(p, s.Params), ParamsBytes: uint64(len(s.Params)), Waits: sliceAddress(p, waits), Signals: sliceAddress(p, signals), Times: s.Times.address()}
 	if s.Plan != nil {
 		p.submit.Plan = s.Plan.handle
 		return

@@ -23,7 +23,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"" BACKEND_NAME "\",\"version\":\"0.1.0\",\"vendor\":\"\","
     "\"description\":\"A backend that can do nothing yet\","
-    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":3,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* ---- ops ----------------------------------------------------------------- *
  * Views come outputs first: record->views[0] is the first output, record->views[n_out] the
@@ -111,7 +111,7 @@ static void describe(trainer_device_info *info) {
 #else
       .device_class = TRAINER_DEVICE_CPU,
 #endif
-      .flags = TRAINER_FLAG_UNIFIED | TRAINER_FLAG_DETERMINISTIC | TRAINER_FLAG_HOST_SLOTS,
+      .flags = TRAINER_FLAG_UNIFIED | TRAINER_FLAG_DETERMINISTIC | TRAINER_FLAG_HOST_SLOTS | TRAINER_FLAG_TIMES,
       .numerics = TRAINER_NUMERICS_IEEE,
       .memory_total = (uint64_t)4 << 30,
       .memory_free = (uint64_t)4 << 30,
@@ -245,13 +245,16 @@ int32_t backend_plan_open(struct program *program, trainer_error *error) {
 void backend_program_close(struct program *program) { free(program->params); }
 
 /* Running all records in order is always right. */
-static void program_run(struct program *program, const void *params, struct progress *progress) {
+static void program_run(const struct job *job) {
+  struct program *program = job->program;
   pthread_mutex_lock(&program->run_lock);
-  if (program->list.params_bytes) memcpy(program->params, params, program->list.params_bytes);
+  if (program->list.params_bytes) memcpy(program->params, job->params, program->list.params_bytes);
+  job_mark(job, 0);
   for (uint32_t i = 0; i < program->list.record_count; i++) {
     record_apply_bounds(&program->list.records[i]);
     op_of(program->list.records[i].op)->run(&program->list.records[i]);
-    progress_add(progress, 1);
+    job_mark(job, i + 1);
+    progress_add(&job->queue->progress, 1);
   }
   pthread_mutex_unlock(&program->run_lock);
 }
@@ -259,9 +262,8 @@ static void program_run(struct program *program, const void *params, struct prog
 /* ---- queues: a thread each, which runs jobs in order --------------------- */
 
 static void run(struct job *job) {
-  struct progress *progress = &job->queue->progress;
-  if (job_wait(job)) progress_add(progress, job->program->list.record_count);
-  else program_run(job->program, job->params, progress);
+  if (job_wait(job)) progress_add(&job->queue->progress, job->program->list.record_count);
+  else program_run(job);
   job_settle(job);
 }
 

@@ -37,6 +37,6 @@ const char *isa_name(enum isa isa);
 const struct kernel *kernel_of(uint32_t op); /* NULL if there is none */
 
 /* program.c */
-void program_run(struct program *program, const void *params, struct pool *pool, struct progress *progress);
+void program_run(const struct job *job, struct pool *pool);
 
 #endif

@@ -34,7 +34,7 @@ int32_t cpu_device_info(uint32_t index, trainer_device_info *info, trainer_error
   if (status) return status;
   trainer_device_info own = {
       .device_class = TRAINER_DEVICE_CPU,
-      .flags = TRAINER_FLAG_UNIFIED | TRAINER_FLAG_DETERMINISTIC | TRAINER_FLAG_HOST_SLOTS,
+      .flags = TRAINER_FLAG_UNIFIED | TRAINER_FLAG_DETERMINISTIC | TRAINER_FLAG_HOST_SLOTS | TRAINER_FLAG_TIMES,
       .numerics = TRAINER_NUMERICS_IEEE,
       .memory_total = host_memory_total(),
       .memory_free = host_memory_free(),

@@ -4,7 +4,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"cpu\",\"version\":\"0.1.0\",\"vendor\":\"trainer\","
     "\"description\":\"Any processor: scalar, AVX2, AVX-512, AVX-512-BF16 and NEON, chosen at run time\","
-    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":3,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* Absent on purpose: buffer_import (staging memory serves), log_read, get_extension. */
 static const trainer_backend_table table = {

@@ -63,10 +63,12 @@ void backend_program_close(struct program *program) {
   free(program->params);
 }
 
-void program_run(struct program *program, const void *params, struct pool *pool, struct progress *progress) {
+void program_run(const struct job *job, struct pool *pool) {
+  struct program *program = job->program;
   struct program_call *calls = ((struct cpu_program *)program)->calls;
   pthread_mutex_lock(&program->run_lock);
-  if (program->list.params_bytes) memcpy(program->params, params, program->list.params_bytes);
+  if (program->list.params_bytes) memcpy(program->params, job->params, program->list.params_bytes);
+  job_mark(job, 0);
   for (uint32_t i = 0; i < program->list.record_count; i++) {
     struct call *call = &calls[i].call;
     record_apply_bounds(&program->list.records[i]);
@@ -74,7 +76,8 @@ void program_run(struct program *program, const void *params, struct pool *pool,
     call->workspace = program->list.workspace;
     call->workspace_bytes = program->list.workspace_bytes;
     calls[i].kernel->run(call);
-    progress_add(progress, 1);
+    job_mark(job, i + 1);
+    progress_add(&job->queue->progress, 1);
   }
   pthread_mutex_unlock(&program->run_lock);
 }

@@ -12,7 +12,7 @@ static void run(struct job *job) {
   struct pool *pool = ((struct cpu_queue *)job->queue)->pool;
   struct progress *progress = &job->queue->progress;
   if (job_wait(job)) progress_add(progress, job->program->list.record_count);
-  else program_run(job->program, job->params, pool, progress);
+  else program_run(job, pool);
   job_settle(job);
 }
 

@@ -65,6 +65,7 @@ void prepared_release(struct cuda_device *device, struct prepared *prepared);
 void prepared_free_all(struct cuda_device *device);
 
 /* program.c */
+struct timing;
 struct program_call {
   const struct kernel *kernel;
   struct call call; /* stream and workspace are set when it runs */
@@ -77,12 +78,21 @@ struct cuda_program {
   cudaGraphExec_t graph;       /* NULL: records are launched one by one */
   cudaEvent_t ran;             /* the last run's end; NULL: it runs once */
 };
-/* Launches all records on a stream; params is pinned and stays until they are done. */
-struct failure program_run(struct cuda_program *program, const void *params, cudaStream_t stream);
+/* Launches all records on a stream; params is pinned and stays until they are done. timing,
+ * where it is not NULL, gets an event for each. */
+struct failure program_run(struct cuda_program *program, const void *params, struct timing *timing, cudaStream_t stream);
 /* Launches the records one by one, in order. */
 struct failure program_launch(struct cuda_program *program, cudaStream_t stream);
 /* The same for one record. */
 struct failure program_launch_record(struct cuda_program *program, uint32_t record, cudaStream_t stream);
+
+/* timing.c: when the records of a job were done. */
+struct timing *timing_open(uint32_t records); /* NULL: no memory for its events */
+/* Behind so many records on the stream. */
+cudaError_t timing_mark(struct timing *timing, uint32_t done, cudaStream_t stream);
+/* When the stream has passed all marks: the times that trainer_submit wants. */
+cudaError_t timing_read(const struct timing *timing, uint64_t *times);
+void timing_close(struct timing *timing); /* NULL is allowed */
 
 /* plan.c: what a plan of the list keeps on the device, in bytes. */
 uint64_t plan_bytes(const struct resolved *list);

@@ -79,7 +79,7 @@ int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_erro
   if (status) return status;
   trainer_device_info own = {
       .device_class = properties.integrated ? TRAINER_DEVICE_INTEGRATED : TRAINER_DEVICE_DISCRETE,
-      .flags = TRAINER_FLAG_HOST_SLOTS,
+      .flags = TRAINER_FLAG_HOST_SLOTS | TRAINER_FLAG_TIMES,
       .numerics = TRAINER_NUMERICS_IEEE,
       .memory_total = properties.totalGlobalMem,
       .buffer_max = properties.totalGlobalMem,

@@ -4,7 +4,7 @@
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"cuda\",\"version\":\"0.1.0\",\"vendor\":\"trainer\","
     "\"description\":\"NVIDIA GPUs from compute capability 8.0 on; cuBLASLt and cuDNN are used where they are found\","
-    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":60}";
+    "\"abi_major\":0,\"abi_minor\":3,\"cpu_features\":[],\"open_seconds\":60}";
 
 /* Absent on purpose: buffer_import (staging memory serves), log_read, get_extension. */
 static const trainer_backend_table table = {

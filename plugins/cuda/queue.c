@@ -12,11 +12,14 @@ struct cuda_queue {
   struct queue queue;
   cudaStream_t stream;
   cudaEvent_t passed[QUEUE_JOBS]; /* by job: the stream is behind it */
+  struct timing *timing[QUEUE_JOBS]; /* by job, from its launch until it is complete; NULL: not wanted */
 };
 
 static struct cuda_queue *queue_of(const struct job *job) { return (struct cuda_queue *)job->queue; }
 
 static cudaEvent_t passed_of(const struct job *job) { return queue_of(job)->passed[job_index(job)]; }
+
+static struct timing **timing_of(const struct job *job) { return &queue_of(job)->timing[job_index(job)]; }
 
 static int32_t follow(struct queue *queue, const struct job *before) {
   return cuda_status(queue->object.device, cudaStreamWaitEvent(((struct cuda_queue *)queue)->stream, passed_of(before), 0));
@@ -24,10 +27,18 @@ static int32_t follow(struct queue *queue, const struct job *before) {
 
 /* ---- the launcher ---- */
 
+static struct failure run(const struct job *job) {
+  struct timing **timing = timing_of(job);
+  const struct resolved *list = &job->program->list;
+  if (job->times && !(*timing = timing_open(list->record_count)))
+    return resolved_failure(list, TRAINER_NO_RECORD, TRAINER_OOM, "no memory for the times of the records");
+  return program_run((struct cuda_program *)job->program, job->params, *timing, queue_of(job)->stream);
+}
+
 static void launch(struct job *job) {
   cudaStream_t stream = queue_of(job)->stream;
   if (!job_wait(job)) {
-    struct failure failure = program_run((struct cuda_program *)job->program, job->params, stream);
+    struct failure failure = run(job);
     if (failure.status) job->failure = failure;
   }
   int32_t status = cuda_status(job->queue->object.device, cudaEventRecord(passed_of(job), stream));
@@ -48,7 +59,11 @@ static cudaError_t wait_passed(cudaEvent_t passed) {
 static void complete(struct job *job) {
   struct device *device = job->queue->object.device;
   const struct resolved *list = &job->program->list;
+  struct timing **timing = timing_of(job);
   cudaError_t code = wait_passed(passed_of(job));
+  if (!code && *timing && !job->failure.status) code = timing_read(*timing, job->times);
+  timing_close(*timing);
+  *timing = NULL;
   int32_t status = cuda_status(device, code);
   if (status && !job->failure.status) {
     trainer_error error = {.struct_size = sizeof error};

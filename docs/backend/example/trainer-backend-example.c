@@ -24,11 +24,16 @@
 #define LIST_BYTES_MAX ((uint64_t)1 << 30)
 #define MEMORY ((uint64_t)8 << 30) /* what the device says it has */
 #define JOBS_MAX 256u /* of a queue */
+#if defined(__APPLE__)
+#define WAIT_CLOCK CLOCK_REALTIME /* what conditions wait by there */
+#else
+#define WAIT_CLOCK CLOCK_MONOTONIC
+#endif
 
 TRAINER_EXPORT const char trainer_backend_manifest[] =
     "{\"name\":\"example\",\"version\":\"1.0.0\",\"vendor\":\"trainer\","
     "\"description\":\"Plain loops over the mandatory ops: an example to read\","
-    "\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[],\"open_seconds\":10}";
+    "\"abi_major\":0,\"abi_minor\":3,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* ---- structs and errors ---------------------------------------------------
  * Every struct begins with its size. A reader takes what both sides know. */
@@ -1024,6 +1029,7 @@ struct job {
   struct queue *queue; /* used */
   struct program program;
   uint64_t serial;
+  uint64_t *times; /* the host's; NULL: not wanted */
   uint32_t wait_count, signal_count;
   struct point points[]; /* waits, then signals */
 };
@@ -1038,11 +1044,19 @@ static void set_bounds(const struct program *p) {
   }
 }
 
+static uint64_t now(clockid_t clock) { /* ns */
+  struct timespec t;
+  clock_gettime(clock, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* Without the lock. An extent may be what an earlier record wrote. */
-static void run_program(const struct program *p) {
+static void run_program(const struct program *p, uint64_t *times) {
+  if (times) times[0] = now(CLOCK_MONOTONIC);
   for (uint32_t i = 0; i < p->work_count; i++) {
     set_bounds(p);
     p->works[i].op->run(&p->works[i].call);
+    if (times) times[i + 1] = now(CLOCK_MONOTONIC);
   }
 }
 
@@ -1095,7 +1109,7 @@ static void *run_jobs(void *arg) {
     }
     if (may > 0) {
       pthread_mutex_unlock(&lock);
-      run_program(&job->program);
+      run_program(&job->program, job->times);
       pthread_mutex_lock(&lock);
     }
     finish(device, job, &failure);
@@ -1137,6 +1151,7 @@ static int32_t enqueue(struct device *device, struct queue *queue, struct job *j
   for (uint32_t i = s->wait_count; i < n; i++) job->points[i].timeline->promised = job->points[i].value;
   job->wait_count = s->wait_count;
   job->signal_count = s->signal_count;
+  job->times = s->times;
   struct job **end = &device->jobs;
   while (*end) end = &(*end)->next;
   *end = job;
@@ -1157,7 +1172,7 @@ static int32_t device_count(uint32_t *count, trainer_error *error) {
 static int32_t device_info(uint32_t index, trainer_device_info *info, trainer_error *error) {
   trainer_device_info own = {
       .device_class = TRAINER_DEVICE_CPU,
-      .flags = TRAINER_FLAG_UNIFIED | TRAINER_FLAG_DETERMINISTIC | TRAINER_FLAG_HOST_SLOTS,
+      .flags = TRAINER_FLAG_UNIFIED | TRAINER_FLAG_DETERMINISTIC | TRAINER_FLAG_HOST_SLOTS | TRAINER_FLAG_TIMES,
       .numerics = TRAINER_NUMERICS_IEEE,
       .memory_total = MEMORY,
       .memory_free = MEMORY,
@@ -1388,26 +1403,16 @@ static int32_t timeline_read(uint64_t handle, uint64_t timeline, uint64_t *value
   return leave(t->failure.status ? report(error, &t->failure) : TRAINER_OK);
 }
 
-static uint64_t now(void) { /* ns */
-  struct timespec t;
-#if defined(__APPLE__)
-  clock_gettime(CLOCK_REALTIME, &t); /* what conditions wait by there */
-#else
-  clock_gettime(CLOCK_MONOTONIC, &t);
-#endif
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static int32_t timeline_wait(uint64_t handle, uint64_t timeline, uint64_t value, uint64_t timeout_ns, trainer_error *error) {
   const uint64_t longest = (uint64_t)1 << 61;
-  uint64_t deadline = now() + (timeout_ns < longest ? timeout_ns : longest);
+  uint64_t deadline = now(WAIT_CLOCK) + (timeout_ns < longest ? timeout_ns : longest);
   struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u), .tv_nsec = (long)(deadline % 1000000000u)};
   enter();
   struct device *device = find(handle, DEVICE, NULL);
   struct timeline *t = device ? use(find(timeline, TIMELINE, device)) : NULL;
   if (!t) return leave(fail(error, TRAINER_STALE, "the timeline is not alive"));
   int32_t status;
-  while ((status = state_of(t, value, error)) == TRAINER_BUSY && now() < deadline) pthread_cond_timedwait(&changed, &lock, &until);
+  while ((status = state_of(t, value, error)) == TRAINER_BUSY && now(WAIT_CLOCK) < deadline) pthread_cond_timedwait(&changed, &lock, &until);
   drop(&t->object);
   return leave(status == TRAINER_BUSY ? fail(error, TRAINER_TIMEOUT, "the timeline did not reach the value in time") : status);
 }
