@@ -33,7 +33,7 @@ type Cost struct {
 	Family  string  // the op's
 	FLOPs   float64 // of its matrix products
 	Bytes   float64 // read and written at least
-	Seconds float64 // alone on the device; 0 where nothing was timed
+	Seconds float64 // 0 where nothing was timed
 	Count   int     // how many nodes this one stands for
 }
 
@@ -78,8 +78,9 @@ func (e *Engine) Costs(b data.Batch) ([]Cost, error) {
 	return costs, nil
 }
 
-// Profile times the nodes of a step of one micro-batch, each alone, in the order in which
-// they run. Weights and optimizer state are of no use afterwards.
+// Profile times the nodes of a step of one micro-batch in the order in which they run: within
+// the step where the device times records, else each alone (session.Session.Profile). Weights
+// and optimizer state are of no use afterwards.
 func (e *Engine) Profile(b data.Batch) ([]Cost, error) {
 	run, _, err := e.microRun(b, true, e.params(0, 1, 0))
 	if err != nil {

@@ -224,11 +224,15 @@ func (c *console) backendBench(b BackendBench) {
 	} else {
 		c.result("  no plans")
 	}
-	c.result("\n%-22s %-62s %-9s %11s %16s %9s", "op", "case", "", "ms", "rate", "of bound")
+	device := ""
+	if slices.ContainsFunc(b.Ops, func(o caseTiming) bool { return o.Records != nil }) {
+		device = "   ms on the device"
+	}
+	c.result("\n%-22s %-62s %-9s %11s %16s %9s%s", "op", "case", "", "ms", "rate", "of bound", device)
 	for _, o := range b.Ops {
 		kind := map[bool]string{true: "native", false: "composed"}[o.Native]
 		rate := Bound{FLOPs: o.FLOPs, Bytes: o.Bytes}.rate(o.Seconds)
-		c.result("%-22s %-62s %-9s %11.4f %16s %7.1f %%", o.Op, o.Case, kind, 1e3*o.Seconds, rate, 100*o.BoundShare)
+		c.result("%-22s %-62s %-9s %11.4f %16s %7.1f %%%s", o.Op, o.Case, kind, 1e3*o.Seconds, rate, 100*o.BoundShare, o.onDevice())
 	}
 	if len(b.Models) > 0 {
 		c.result("")
@@ -237,6 +241,21 @@ func (c *console) backendBench(b BackendBench) {
 		c.result("%s: %.0f tokens/s, %.3f s a step of %d × %d tokens, %s %s, memory %s", m.Model, float64(m.TokensPerSecond), float64(m.SecondsPerStep), m.BatchSize,
 			m.ContextLength, m.TrainType, m.Precision, gib(m.MemoryPeakBytes))
 	}
+}
+
+// onDevice adds up the times of an op's records; empty where the device does not tell them.
+func (t caseTiming) onDevice() string {
+	var seconds float64
+	for _, took := range t.Records {
+		seconds += took
+	}
+	switch len(t.Records) {
+	case 0:
+		return ""
+	case 1:
+		return fmt.Sprintf(" %19.4f", 1e3*seconds)
+	}
+	return fmt.Sprintf(" %19.4f in %d records", 1e3*seconds, len(t.Records))
 }
 
 // micro writes seconds in microseconds.

@@ -26,6 +26,8 @@ func TestBenchOfABackend(t *testing.T) {
 	for _, o := range b.Ops {
 		require.True(t, o.Native)
 		require.Positive(t, o.BoundShare)
+		require.Len(t, o.Records, 1)
+		require.Positive(t, o.Records[0])
 	}
 	require.Len(t, b.Models, 1)
 	require.Positive(t, float64(b.Models[0].TokensPerSecond))
@@ -36,6 +38,7 @@ func TestBenchOfABackend(t *testing.T) {
 	b = BackendBench{}
 	require.NoError(t, json.Unmarshal([]byte(r.out), &b))
 	require.False(t, b.Ops[0].Native)
+	require.Greater(t, len(b.Ops[0].Records), 1, "those of its composition")
 	require.Zero(t, b.Cost.Plan)
 }
 

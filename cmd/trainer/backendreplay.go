@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,6 +71,7 @@ func (c *console) replayed(job Job, r conformance.Replayed, asJSON bool) error {
 		c.result("%s: %d records of %d lists are right on %s; the largest error is %.0f %% of what is allowed", job.Record, r.Records, r.Lists, job.Config.Backend, 100*r.Share)
 		c.result("  native: %s", listed(r.Native))
 		c.result("  composed: %s", listed(r.Composed))
+		c.recordTimes(r.Times)
 	}
 	f := r.Finding
 	if f == nil {
@@ -79,6 +82,34 @@ func (c *console) replayed(job Job, r conformance.Replayed, asJSON bool) error {
 	}
 	return &fault.Error{Kind: fault.Device, Where: fmt.Sprintf("list %d, record %d (%s)", f.List, f.Record, f.Op),
 		Err: errors.New("backend " + job.Config.Backend + ": " + f.Reason), Remedy: "trainer backend check --op " + f.Op + " judges it on small cases"}
+}
+
+// recordTimes writes what the device says the records took, by op, the slowest first.
+func (c *console) recordTimes(times []conformance.RecordTime) {
+	type sum struct {
+		op             string
+		records        int
+		seconds, worst float64
+	}
+	at := map[string]*sum{}
+	var all []*sum
+	for _, t := range times {
+		s := at[t.Op]
+		if s == nil {
+			s = &sum{op: t.Op}
+			at[t.Op], all = s, append(all, s)
+		}
+		s.records++
+		s.seconds += t.Seconds
+		s.worst = max(s.worst, t.Seconds)
+	}
+	slices.SortStableFunc(all, func(a, b *sum) int { return cmp.Compare(b.seconds, a.seconds) })
+	if len(all) > 0 {
+		c.result("\n%-22s %8s %11s %11s", "time on the device", "records", "ms", "slowest ms")
+	}
+	for _, s := range all {
+		c.result("%-22s %8d %11.4f %11.4f", s.op, s.records, 1e3*s.seconds, 1e3*s.worst)
+	}
 }
 
 // tellEvery is how often a replay says where it is.

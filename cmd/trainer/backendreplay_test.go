@@ -38,6 +38,10 @@ func TestReplayFindsTheWrongRecord(t *testing.T) {
 	require.Greater(t, right.Records, 100)
 	require.Less(t, right.Share, 1.0)
 	require.Empty(t, right.Composed)
+	require.Len(t, right.Times, right.Records)
+	for _, took := range right.Times {
+		require.Positive(t, took.Seconds, took.Op)
+	}
 
 	if _, err := exec.LookPath("cc"); err != nil {
 		t.Skip("needs a C compiler")

@@ -24,7 +24,7 @@ share of it that training reaches.`,
   trainer bench --shape llama-2-7b --write_model DIR && trainer bench --model_name DIR`}
 	settings := addSettings(cmd, inGroups([]config.Group{config.TrainedPart, config.Memory, config.Device}, "model_name", "shape", "dataset", "dataset_format", "dataset_samples", "data_cache", "packing", "group_by_length", "context_length", "batch_size", "gradient_accumulation_steps", "max_steps"))
 	var options BenchOptions
-	cmd.Flags().BoolVar(&options.Profile, "profile", false, "after the steps, time every node of one alone: tables by phase and op, and a trace for chrome://tracing")
+	cmd.Flags().BoolVar(&options.Profile, "profile", false, "after the steps, time the nodes of one, each alone where the backend has no times: tables by phase and op, and a trace for chrome://tracing")
 	cmd.Flags().StringVar(&options.Profiling, "profiling_output", "profiles", "with --profile: `PATH` of the trace, a folder or a file that ends in .json")
 	cmd.Flags().BoolVar(&options.Ops, "ops", false, "instead of steps, time every kind of op alone, at the sizes of a step, against what bounds it")
 	var files modelToWrite
@@ -135,11 +135,15 @@ func (c *console) stepResult(b BenchReport) {
 
 // profileTables writes where the time of a step goes.
 func (c *console) profileTables(b BenchReport) {
-	var alone float64
+	var together float64
 	for _, l := range b.Phases {
-		alone += l.Seconds
+		together += l.Seconds
 	}
-	c.result("  every node run alone: %s together", duration(alone))
+	if b.Within {
+		c.result("  its nodes one after the other, within the step: %s together", duration(together))
+	} else {
+		c.result("  every node run alone: %s together", duration(together))
+	}
 	for _, table := range []struct {
 		title string
 		lines []ProfileLine

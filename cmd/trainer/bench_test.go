@@ -34,6 +34,7 @@ func TestBenchProfile(t *testing.T) {
 	b := bench(t, "--profile", "--profiling_output", file, "--recompute", "block", "--gradient_accumulation_steps", "2")
 	assert.Equal(t, 2, b.Steps)
 	assert.Equal(t, "block", b.Recompute)
+	assert.True(t, b.Within, "the CPU backend tells times")
 	assert.Positive(t, float64(b.LoadSeconds))
 	assert.Positive(t, b.Copy)
 	assert.Equal(t, b.FLOPsPerStep, 2*2*32*b.FLOPsPerToken)

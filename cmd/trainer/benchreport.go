@@ -39,15 +39,16 @@ type BenchReport struct {
 	FLOPsPerToken      float64        `json:"flops_per_token"` // likewise
 	RecomputedFLOPs    float64        `json:"recomputed_flops_per_step"`
 	session.Rates
-	GEMMShare metrics.Number `json:"gemm_share"`         // of a step's FLOPs over its seconds in that rate
-	Phases    []ProfileLine  `json:"phases,omitempty"`   // with --profile
-	Families  []ProfileLine  `json:"families,omitempty"` // likewise, the slowest first
-	TraceFile string         `json:"trace,omitempty"`    // likewise
-	Ops       []OpTiming     `json:"ops,omitempty"`      // with --ops
+	GEMMShare metrics.Number `json:"gemm_share"`                         // of a step's FLOPs over its seconds in that rate
+	Within    bool           `json:"profiled_within_the_step,omitempty"` // its nodes were timed as it ran, not each alone
+	Phases    []ProfileLine  `json:"phases,omitempty"`                   // with --profile
+	Families  []ProfileLine  `json:"families,omitempty"`                 // likewise, the slowest first
+	TraceFile string         `json:"trace,omitempty"`                    // likewise
+	Ops       []OpTiming     `json:"ops,omitempty"`                      // with --ops
 }
 
 // ProfileLine is what the nodes of one phase or one op family take in a micro-batch and the
-// update, each run alone.
+// update.
 type ProfileLine struct {
 	Name    string  `json:"name"`
 	Calls   int     `json:"calls"`

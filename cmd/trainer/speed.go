@@ -91,6 +91,7 @@ func (w *workshop) benchSteps(ctx context.Context, events Events, b *BenchReport
 	}
 	var costs []training.Cost
 	if w.job.Bench.Profile {
+		b.Within = w.engine.Session.Device().HasTimes()
 		if costs, err = w.engine.Profile(timed.commonest().first); err != nil {
 			return err
 		}

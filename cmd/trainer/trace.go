@@ -54,7 +54,7 @@ func traceEvents(b *BenchReport, costs []training.Cost) []traceEvent {
 		return traceEvent{Name: what, Kind: "M", PID: 1, TID: row, Args: map[string]any{"name": name}}
 	}
 	events := []traceEvent{named("process_name", 0, fmt.Sprintf("%s %s on %s", b.Model, b.TrainType, b.Device)), named("thread_name", tracePhases, "phase"),
-		named("thread_name", traceOps, "ops, each run alone")}
+		named("thread_name", traceOps, map[bool]string{true: "ops, one after the other", false: "ops, each run alone"}[b.Within])}
 	at, phase := 0.0, -1 // where the next node begins; the event of the phase it is in
 	for _, c := range costs {
 		took := 1e6 * c.Seconds

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"trainer/core/abi"
 	"trainer/core/op"
 	"trainer/core/plugin"
 )
@@ -33,6 +34,10 @@ type Timing struct {
 	FLOPs   float64 `json:"flops"`  // of its products; 0 where memory is what bounds it
 	Bytes   float64 `json:"bytes"`  // read and written at least
 	Native  bool    `json:"native"` // else composed
+
+	// Records is what each record of the op, or of its composition, took on the device in the
+	// fastest run that was asked for times; nil where the device does not tell.
+	Records []float64 `json:"record_seconds,omitempty"`
 }
 
 // Bench runs one benchmark again and again for about so long, as a plan where the device
@@ -60,8 +65,47 @@ func Bench(dev *plugin.Device, c Case, patience time.Duration) (timing Timing, e
 	if err != nil {
 		return timing, err
 	}
-	timing.Seconds, err = r.best(j, j.paramBlock(t.Inputs), patience)
+	params := j.paramBlock(t.Inputs)
+	if timing.Seconds, err = r.best(j, params, patience); err != nil || !dev.HasTimes() {
+		return timing, err
+	}
+	timing.Records, err = r.recordTimes(j, params, patience)
 	return timing, err
+}
+
+// recordTimes is what each record of a job takes in the fastest run, on a device that tells.
+func (r *runner) recordTimes(j *job, params []byte, patience time.Duration) (best []float64, err error) {
+	for end := time.Now().Add(patience); best == nil || time.Now().Before(end); {
+		seconds, err := r.timed(j, params)
+		if err != nil {
+			return nil, err
+		}
+		if best == nil || sum(seconds) < sum(best) {
+			best = seconds
+		}
+	}
+	return best, nil
+}
+
+func sum(all []float64) (total float64) {
+	for _, x := range all {
+		total += x
+	}
+	return total
+}
+
+// timed runs a job with the times of its records.
+func (r *runner) timed(j *job, params []byte) ([]float64, error) {
+	_, records := abi.ListIdentity(j.list)
+	times, err := r.device.NewTimes(int(records))
+	if err != nil {
+		return nil, err
+	}
+	if err := r.submit(plugin.Submit{List: j.list, Bindings: j.bindings, Workspace: j.workspace, Params: params, Times: times}); err != nil {
+		return nil, err // it may still run, and then writes its times
+	}
+	seconds, err := times.Seconds()
+	return seconds, errors.Join(err, times.Close())
 }
 
 // best is the seconds of the fastest run.

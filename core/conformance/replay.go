@@ -31,6 +31,16 @@ type Replayed struct {
 	Composed []string `json:"composed_ops"`
 	Share    float64  `json:"largest_share"` // of a tolerance that an error took
 	Finding  *Finding `json:"finding,omitempty"`
+
+	Times []RecordTime `json:"times,omitempty"` // of the records, in order, where the device tells
+}
+
+// RecordTime is how long the device took over a record, or over its composition.
+type RecordTime struct {
+	List    uint64  `json:"list"`
+	Record  int     `json:"record"`
+	Op      string  `json:"op"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Replay runs a recorded step on a device record by record. Each record is a case of its own:
@@ -95,63 +105,75 @@ func (p *replay) list(ctx context.Context, e dump.Event, seen func(list uint64, 
 		}
 		name := op.MustLookup(m.trial.subject().Op).Name
 		seen(h.Serial, i, len(records), name)
-		if err := p.judge(m); err != nil {
+		seconds, err := p.judge(m)
+		if err != nil {
 			p.done.Finding = &Finding{List: h.Serial, Record: i, Op: name, Reason: err.Error(), Call: callOf(m.trial.subject())}
 			return nil
 		}
 		p.done.Records++
+		if p.runner.device.HasTimes() {
+			p.done.Times = append(p.done.Times, RecordTime{h.Serial, i, name, seconds})
+		}
 	}
 	return nil
 }
 
-// judge runs one record and keeps what it left.
-func (p *replay) judge(m *moment) error {
+// judge runs one record and keeps what it left. seconds is what the device says it took; 0
+// where it does not tell.
+func (p *replay) judge(m *moment) (seconds float64, err error) {
 	if err := p.runner.begin(); err != nil {
-		return err
+		return 0, err
 	}
 	w := &want{trial: m.trial}
-	var err error
 	if w.now, err = m.trial.compute(m.trial.Inputs); err != nil {
-		return fmt.Errorf("reference: %w", err)
+		return 0, fmt.Errorf("reference: %w", err)
 	}
 	n := m.trial.subject()
 	native, err := p.runner.claims(n)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	p.ops[op.MustLookup(n.Op).Name] = native
 	g := &op.Graph{Nodes: []*op.Node{n}}
 	if err := p.runner.lower(g, false); err != nil {
-		return err
+		return 0, err
 	}
 	var res Result
-	after, err := p.suite.replayed(p.runner, w, g, &res)
+	after, seconds, err := p.suite.replayed(p.runner, w, g, &res)
 	p.done.Share = max(p.done.Share, res.Share)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	m.keep(p.slots, after)
-	return p.runner.timeline.Close()
+	return seconds, p.runner.timeline.Close()
 }
 
-// replayed is try, and returns what the first run left of each written root.
-func (s *Suite) replayed(r *runner, w *want, g *op.Graph, res *Result) (map[*op.Value][]byte, error) {
+// replayed is try, and returns what the first run left of each written root, and the device's
+// seconds of one more.
+func (s *Suite) replayed(r *runner, w *want, g *op.Graph, res *Result) (_ map[*op.Value][]byte, seconds float64, err error) {
 	j, err := r.prepare(g, w.trial)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	params := j.paramBlock(w.trial.Inputs)
 	first, err := r.once(j, params)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if err := s.judge(r, w, j, first, w.now, res); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if r.device.HasPlans() {
 		if err := s.tryPlan(r, w, j, params, first, res); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
+	}
+	if r.device.HasTimes() {
+		records, err := r.timed(j, params)
+		if err != nil {
+			return nil, 0, err
+		}
+		seconds = sum(records)
 	}
 	after := map[*op.Value][]byte{}
 	for _, v := range w.trial.subject().Out {
@@ -159,7 +181,7 @@ func (s *Suite) replayed(r *runner, w *want, g *op.Graph, res *Result) (map[*op.
 			after[v.Root] = j.bytes(first, v.Root)
 		}
 	}
-	return after, nil
+	return after, seconds, nil
 }
 
 // moment is a record as a case: a node on values that hold what its slots hold.

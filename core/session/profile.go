@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -26,8 +27,10 @@ const (
 	repeats  = 64
 )
 
-// Profile uploads a run's inputs and runs every node of its parts as a list of its own: once
-// to warm up, then timed until it is done. What states hold afterwards is of no use.
+// Profile uploads a run's inputs and times the nodes of its parts. Where the device times
+// records, the parts run as they are, their records one after the other: once to warm up, then
+// timed, so that the sum is the time of the lists. Else every node runs as a list of its own,
+// once to warm up, then timed until it is done. What states hold afterwards is of no use.
 func (s *Session) Profile(r Run) ([][]Timing, error) {
 	st := &s.staging[s.next]
 	if st.ticket != nil {
@@ -38,6 +41,55 @@ func (s *Session) Profile(r Run) ([][]Timing, error) {
 	if err := s.upload(st, r); err != nil {
 		return nil, err
 	}
+	if !s.device.HasTimes() {
+		return s.profileAlone(r)
+	}
+	if _, err := s.profileWhole(r); err != nil {
+		return nil, err
+	}
+	return s.profileWhole(r)
+}
+
+// profileWhole runs the parts in order and takes the times of their records.
+func (s *Session) profileWhole(r Run) ([][]Timing, error) {
+	var all [][]Timing
+	for _, part := range r.Parts {
+		timings, err := s.timeList(part, r.Params)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, timings)
+	}
+	return all, nil
+}
+
+// tick stands for the time of a record that ended before the device's clock went on.
+const tick = 1e-9
+
+// timeList runs the list of a part to its end.
+func (s *Session) timeList(part Part, params []byte) ([]Timing, error) {
+	nodes := part.Nodes()
+	times, err := s.device.NewTimes(len(nodes))
+	if err != nil {
+		return nil, err
+	}
+	list := part.Program.parts[part.Index].list
+	if err := s.submit(plugin.Submit{List: list, Bindings: s.bindings, Params: params, Times: times}); err != nil {
+		return nil, errors.Join(err, times.Close())
+	}
+	if err := s.Sync(); err != nil {
+		return nil, err // it may still run, and then writes its times
+	}
+	seconds, err := times.Seconds()
+	timings := make([]Timing, len(seconds))
+	for i, took := range seconds {
+		timings[i] = Timing{nodes[i], max(took, tick)}
+	}
+	return timings, errors.Join(err, times.Close())
+}
+
+// profileAlone runs every node by itself.
+func (s *Session) profileAlone(r Run) ([][]Timing, error) {
 	p := profiler{session: s, params: r.Params}
 	defer p.close()
 	var all [][]Timing
