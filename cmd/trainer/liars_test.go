@@ -129,11 +129,12 @@ func chosenLies(t *testing.T) (chosen []lie) {
 type liar struct {
 	file, works string
 	args        []string
+	output      string // the flag for where a run writes
 }
 
 func newLiar(t *testing.T) liar {
 	t.Helper()
-	l := liar{file: filepath.Join(t.TempDir(), "trainer-backend-liar.so"), works: realBackend(t)}
+	l := liar{file: filepath.Join(t.TempDir(), "trainer-backend-liar.so"), works: realBackend(t), output: "--output_dir"}
 	cc, err := exec.LookPath("cc")
 	if err != nil {
 		t.Skip("needs a C compiler")
@@ -159,7 +160,7 @@ func (l liar) run(t *testing.T, text string, more ...string) (r told) {
 	t.Helper()
 	home := t.TempDir()
 	mark := filepath.Join(home, "told")
-	cmd := exec.Command(executable(t), append(append(append([]string{}, l.args...), "--output_dir", filepath.Join(home, "out")), more...)...)
+	cmd := exec.Command(executable(t), append(append(append([]string{}, l.args...), l.output, filepath.Join(home, "out")), more...)...)
 	cmd.Env = []string{"HOME=" + home, "TMPDIR=" + home, "TRAINER_LIAR=" + l.works, "TRAINER_LIE=" + text, "TRAINER_LIE_TOLD=" + mark}
 	var out, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &stderr
@@ -211,5 +212,19 @@ func TestLiars(t *testing.T) {
 	wait.Wait()
 	for _, k := range slices.Sorted(maps.Keys(outcomes)) {
 		t.Logf("%5d %s", outcomes[k], k)
+	}
+}
+
+// Times of records that cannot be are no profile.
+func TestLiarsAboutTimes(t *testing.T) {
+	l := newLiar(t)
+	l.output = "--profiling_output"
+	l.args = []string{"bench", "--model_name", demoFile(t, "model"), "--batch_size", "2", "--context_length", "32", "--train_type", "lora", "--lora_rank", "2",
+		"--precision", "fp32", "--threads", "1", "--max_steps", "1", "--profile", "--quiet", "--backend", "liar", "--backend_path", l.file}
+	for lie, says := range map[string]string{"times none": "left out time 0", "times back": "go back", "times over": "beyond the end", "set info.flags 16": "", "set info.flags 0": ""} {
+		r := l.run(t, lie)
+		assert.True(t, r.told, lie)
+		assert.Equal(t, says != "", r.code == int(fault.Device), "%s: %s", lie, r.err)
+		assert.Contains(t, r.err, says, lie)
 	}
 }

@@ -13,6 +13,7 @@
  *     op ID value|last|nan|before|after|input|none|refused
  *                           lists with that op give a wrong result, or are refused
  *     op ID kernel          a thread crashes where such a list comes to that op
+ *     times none|back|over  of the records of a list
  *     never                 a timeline never moves
  *     early                 lists are dropped, and waits for them answer OK
  *     twin FIELD            a handle is given twice
@@ -28,7 +29,7 @@
 
 #include "trainer_backend.h"
 
-TRAINER_EXPORT const char trainer_backend_manifest[] = "{\"name\":\"liar\",\"version\":\"1.0\",\"abi_major\":0,\"abi_minor\":2,\"cpu_features\":[]}";
+TRAINER_EXPORT const char trainer_backend_manifest[] = "{\"name\":\"liar\",\"version\":\"1.0\",\"abi_major\":0,\"abi_minor\":3,\"cpu_features\":[]}";
 
 static trainer_backend_table real, table;
 
@@ -53,6 +54,7 @@ __attribute__((constructor)) static void read_lie(void) {
   if (lie_is("set")) sscanf(lie, "set %47s %llu", word, &number);
   else if (lie_is("over") || lie_is("twin")) sscanf(lie, "%*s %47s", word);
   else if (lie_is("op")) sscanf(lie, "op %llu %15s", &number, action);
+  else if (lie_is("times")) sscanf(lie, "times %15s", action);
   else sscanf(lie, "%*s %llu %15s %llu", &kth, action, &number);
 }
 
@@ -234,6 +236,18 @@ static int32_t run_wrongly(uint64_t device, uint64_t queue, const trainer_submit
   return status;
 }
 
+static int32_t lie_about_times(uint64_t device, uint64_t queue, const trainer_submit *given, trainer_error *error) {
+  trainer_submit own = *given;
+  uint32_t n = given->list->record_count;
+  told();
+  if (strcmp(action, "none") == 0) own.times = NULL;
+  int32_t status = real.submit(device, queue, &own, error);
+  if (!status) status = real.timeline_wait(device, given->signals[0].timeline, given->signals[0].value, 10000000000u, error);
+  if (strcmp(action, "back") == 0) given->times[n] = given->times[0] - 1;
+  if (strcmp(action, "over") == 0) given->times[n + 1] = given->times[n];
+  return status;
+}
+
 /* ---- the functions ---- */
 
 static int32_t shutdown_(trainer_error *error) {
@@ -327,6 +341,7 @@ static int32_t submit(uint64_t device, uint64_t queue, const trainer_submit *giv
   STRIKE(submit);
   if (lie_is("early")) return told(), TRAINER_OK;
   if (lie_is("op")) return run_wrongly(device, queue, given, error);
+  if (lie_is("times") && given->times) return lie_about_times(device, queue, given, error);
   return real.submit(device, queue, given, error);
 }
 
