@@ -192,7 +192,7 @@ func (r *rig) destroyedWhileWaiting() {
 	t := r.timeline(0)
 	began := time.Now()
 	waited := at(r, func(r *rig) {
-		r.refused("a timeline destroyed meanwhile", stale, "timeline_wait", r.device, t, uint64(1), uint64(patience))
+		r.refused("a timeline destroyed meanwhile", stale, "timeline_wait", r.device, t, uint64(1), uint64(patience/2)) // outcome waits for longer
 	})
 	time.Sleep(short)
 	r.ok("timeline_destroy", r.device, t)
