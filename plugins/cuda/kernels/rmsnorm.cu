@@ -10,7 +10,7 @@ namespace {
 constexpr int ITEMS = 4; /* the most vectors of a row that one thread keeps */
 constexpr int THREADS_MOST = 512; /* leaves 128 registers */
 constexpr int PLAIN_THREADS = 256;
-constexpr int BLOCKS_PER_MULTIPROCESSOR = 2; /* of the gradient */
+constexpr int RESIDENT = 1024; /* threads of the gradient that a multiprocessor holds, at 64 registers */
 
 /* The weight is shared by all rows and comes from a cache. */
 template <typename W, int N> __device__ __forceinline__ void load_weight(float (&w)[N], const W *at) {
@@ -341,8 +341,11 @@ int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
   return TRAINER_OK;
 }
 
+/* As many as run at a time, so that few parts are summed. */
 int64_t grad_blocks(const struct call *call) {
-  int64_t rows = rows_of(&call->out[0]), most = (int64_t)call->gpu->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
+  const struct view *dx = &call->out[0];
+  int64_t rows = rows_of(dx), vectors = last_dim(dx) * float_bytes(dx->dtype) / 16;
+  int64_t most = (int64_t)call->gpu->multiprocessors * (RESIDENT / threads_for(vectors < THREADS_MOST ? vectors : THREADS_MOST, 1));
   return rows < most ? rows : most;
 }
 
