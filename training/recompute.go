@@ -247,12 +247,16 @@ func (e *Engine) limitPlans() {
 	}
 }
 
-// withinLimit compares what is planned so far with the limit.
+// withinLimit compares what is planned so far with the limits of device and host.
 func (e *Engine) withinLimit() error {
-	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit
-	if limit > 0 && need > limit {
+	m := e.Session.Memory()
+	if need, limit := m.Total(), e.Settings.MemoryLimit; limit > 0 && need > limit {
 		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),
 			Remedy: "lower --batch_size or --context_length, or raise --memory_limit"}
+	}
+	if need, limit := m.OnHost(), e.Settings.HostMemoryLimit; limit > 0 && need > limit {
+		return &fault.Error{Kind: fault.Memory, Where: "memory plan of the host", Found: gib(need) + " needed", Want: "at most " + gib(limit),
+			Remedy: "give --use_activation_cpu_offload false, or raise --host_memory_limit"}
 	}
 	return nil
 }
