@@ -208,7 +208,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	spec := bodySpec{batch: sh.batch, seq: sh.seq, packed: e.Settings.Packed, scratch: scratch, training: sh.training,
-		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.stride, offloads: e.offloads}
+		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.stride, offloads: e.leaves}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate
 	}

@@ -118,6 +118,12 @@ func (e *Engine) offloads(layer int) bool {
 	return e.stride > 0 && layer%e.stride == e.stride-1 && layer+e.stride < e.Net.Model.Layers()
 }
 
+// leaves tells whether anything of a layer waits on the host: of one that is computed again, its
+// checkpoint.
+func (e *Engine) leaves(layer int) bool {
+	return e.offloads(layer) || e.stride > 0 && e.Policy[layer] == program.Block
+}
+
 func (e *Engine) chooseLean(layers int) error {
 	e.Net.apart = true
 	e.Policy = e.blocks(layers)
