@@ -10,7 +10,7 @@ namespace {
 constexpr int ITEMS = 4; /* the most vectors of a row that one thread keeps */
 constexpr int THREADS_MOST = 512; /* leaves 128 registers */
 constexpr int PLAIN_THREADS = 256;
-constexpr int BLOCKS_PER_MULTIPROCESSOR = 2; /* of the gradient */
+constexpr int RESIDENT = 1024; /* threads of the gradient that a multiprocessor holds, at 64 registers */
 
 /* The weight is shared by all rows and comes from a cache. */
 template <typename W, int N> __device__ __forceinline__ void load_weight(float (&w)[N], const W *at) {
@@ -28,15 +28,6 @@ unsigned threads_for(int64_t vectors, int n) {
   int64_t threads = divide_up(divide_up(vectors, n), WARP) * WARP;
   return (unsigned)(threads > WARP ? threads : WARP);
 }
-
-/* Runs the body with N vectors a thread, as few as a row of so many allows: the more threads,
- * the more is on its way. */
-#define WITH_VECTORS(N, vectors, ...)                                                  \
-  do {                                                                                 \
-    if ((vectors) <= THREADS_MOST) { constexpr int N = 1; __VA_ARGS__; }               \
-    else if ((vectors) <= 2 * THREADS_MOST) { constexpr int N = 2; __VA_ARGS__; }      \
-    else { constexpr int N = ITEMS; __VA_ARGS__; }                                     \
-  } while (0)
 
 /* ---- forward ---- */
 
@@ -60,8 +51,7 @@ __device__ __forceinline__ float finish_rstd(const forward &f, int64_t row, floa
   return rstd;
 }
 
-/* A thread keeps N vectors of its row. */
-template <typename T, typename W, int N> __global__ void __launch_bounds__(THREADS_MOST) normalise(forward f) {
+template <typename T, typename W> __global__ void __launch_bounds__(THREADS_MOST) normalise(forward f) {
   constexpr int WIDTH = 16 / sizeof(T);
   __shared__ float shared[WARP];
   int64_t row = blockIdx.x;
@@ -69,16 +59,16 @@ template <typename T, typename W, int N> __global__ void __launch_bounds__(THREA
   const T *x = (const T *)f.data[X] + f.at.offset(X, row);
   const T *residual = f.data[RESIDUAL] ? (const T *)f.data[RESIDUAL] + f.at.offset(RESIDUAL, row) : nullptr;
   T *h = (T *)f.data[H] + f.at.offset(H, row), *y = (T *)f.data[Y] + f.at.offset(Y, row);
-  vec<T, WIDTH> kept[N], plus[N]; /* all on their way before the first is used */
+  vec<T, WIDTH> kept[ITEMS], plus[ITEMS]; /* all on their way before the first is used */
   float sum = 0;
 #pragma unroll
-  for (int k = 0; k < N; k++) {
+  for (int k = 0; k < ITEMS; k++) {
     int i = threadIdx.x + k * blockDim.x;
     if (i < vectors) kept[k] = load_vec<T, WIDTH>(x + i * WIDTH);
     if (i < vectors && residual) plus[k] = load_vec<T, WIDTH>(residual + i * WIDTH);
   }
 #pragma unroll
-  for (int k = 0; k < N; k++) {
+  for (int k = 0; k < ITEMS; k++) {
     int i = threadIdx.x + k * blockDim.x;
     if (i >= vectors) continue;
     if (residual) {
@@ -91,7 +81,7 @@ template <typename T, typename W, int N> __global__ void __launch_bounds__(THREA
   }
   float rstd = finish_rstd(f, row, block_sum(sum, shared));
 #pragma unroll
-  for (int k = 0; k < N; k++) {
+  for (int k = 0; k < ITEMS; k++) {
     int i = threadIdx.x + k * blockDim.x;
     if (i >= vectors) continue;
     float w[WIDTH];
@@ -298,11 +288,6 @@ int32_t forward_check(const struct record *record, char *text, uint64_t bytes) {
   return refuse(text, bytes, TRAINER_UNSUPPORTED, "rmsnorm has too many rows");
 }
 
-template <typename T, typename W> void launch_forward(const forward &f, unsigned rows, cudaStream_t stream) {
-  int64_t vectors = f.width * (int64_t)sizeof(T) / 16;
-  WITH_VECTORS(N, vectors, normalise<T, W, N><<<rows, threads_for(vectors, N), 0, stream>>>(f));
-}
-
 int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
   const struct view *x = &call->in[0], *w = &call->in[2];
   const struct view *const views[ROWS] = {&call->out[0], &call->out[1], x, &call->in[1]};
@@ -319,15 +304,19 @@ int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
     normalise_plain<<<rows, PLAIN_THREADS, 0, call->stream>>>(f);
     return launched(text, bytes);
   }
-  if (w->dtype == TRAINER_F32) WITH_FLOAT(T, x->dtype, (launch_forward<T, float>(f, rows, call->stream)));
-  else WITH_FLOAT(T, x->dtype, (launch_forward<T, T>(f, rows, call->stream)));
+  unsigned threads = threads_for(f.width * float_bytes(x->dtype) / 16, ITEMS);
+  if (w->dtype == TRAINER_F32) WITH_FLOAT(T, x->dtype, (normalise<T, float><<<rows, threads, 0, call->stream>>>(f)));
+  else WITH_FLOAT(T, x->dtype, (normalise<T, T><<<rows, threads, 0, call->stream>>>(f)));
   return launched(text, bytes);
 }
 
 enum { IN_DY, IN_H, IN_RSTD, IN_W, IN_RESIDUAL, INPUTS };
 
+/* As many as run at a time, so that few parts are summed. */
 int64_t grad_blocks(const struct call *call) {
-  int64_t rows = rows_of(&call->out[0]), most = (int64_t)call->gpu->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
+  const struct view *dx = &call->out[0];
+  int64_t rows = rows_of(dx), vectors = last_dim(dx) * float_bytes(dx->dtype) / 16;
+  int64_t most = (int64_t)call->gpu->multiprocessors * (RESIDENT / threads_for(vectors < THREADS_MOST ? vectors : THREADS_MOST, 1));
   return rows < most ? rows : most;
 }
 
@@ -342,9 +331,12 @@ template <typename T, typename W, int N> void launch_grad_of(const backward &b, 
   kernel<<<blocks, threads, bytes, stream>>>(b);
 }
 
+/* As few vectors a thread as the row's width allows: the more threads, the more is on its way. */
 template <typename T, typename W> void launch_grad(const backward &b, unsigned blocks, cudaStream_t stream) {
   int64_t vectors = b.width * (int64_t)sizeof(T) / 16;
-  WITH_VECTORS(N, vectors, launch_grad_of<T, W, N>(b, blocks, threads_for(vectors, N), stream));
+  if (vectors <= THREADS_MOST) launch_grad_of<T, W, 1>(b, blocks, threads_for(vectors, 1), stream);
+  else if (vectors <= 2 * THREADS_MOST) launch_grad_of<T, W, 2>(b, blocks, threads_for(vectors, 2), stream);
+  else launch_grad_of<T, W, ITEMS>(b, blocks, threads_for(vectors, ITEMS), stream);
 }
 
 int32_t grad_run(const struct call *call, char *text, uint64_t bytes) {
