@@ -219,6 +219,7 @@ func writeTensors(t *testing.T, dir string, tensors []writtenTensor) {
 // A model that another program quantised is what its codes stand for, as the base of
 // adapters, which name it.
 func TestModelsThatAreStoredQuantised(t *testing.T) {
+	t.Parallel()
 	original := evaluate(t, "--model_name", demoFile(t, "model"))
 	for name, q := range storedBy {
 		t.Run(name, func(t *testing.T) {

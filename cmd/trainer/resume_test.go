@@ -92,6 +92,7 @@ func (r realRun) killedAfter(t *testing.T, d time.Duration, both bool) (ended bo
 
 // A run that is killed at any moment comes back, and ends as if nothing had happened.
 func TestKilledRunsComeBack(t *testing.T) {
+	t.Parallel()
 	kills := 24
 	if testing.Short() {
 		kills = 6
@@ -124,6 +125,7 @@ func TestKilledRunsComeBack(t *testing.T) {
 
 // A run that is over ends at once, a longer one goes on, and a shorter one is refused.
 func TestFinishedRunsAreOver(t *testing.T) {
+	t.Parallel()
 	r := newLongRun(t)
 	r.train(t)
 	want := r.outcome(t)
@@ -162,6 +164,7 @@ func refusedRun(t *testing.T, r realRun, code fault.Kind, sentence string, more 
 // A checkpoint goes on with what it began with, wherever it lies; an older one is taken
 // where one is damaged.
 func TestCheckpointsGoOn(t *testing.T) {
+	t.Parallel()
 	whole := newLongRun(t)
 	whole.train(t)
 	want := whole.outcome(t)
@@ -248,6 +251,7 @@ func TestAutoRefusesForeignFolders(t *testing.T) {
 
 // A signal saves a checkpoint, whatever else is due.
 func TestSignalsSaveACheckpoint(t *testing.T) {
+	t.Parallel()
 	whole := newLongRun(t, "--num_epochs", "10", "--save_steps", "0")
 	whole.train(t)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {
