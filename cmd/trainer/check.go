@@ -75,29 +75,14 @@ func checkModel(c *config.Config) (string, error) {
 	if err := llama.CheckWeights(shape, folder); err != nil {
 		return "", err
 	}
-	if err := keepStored(c, shape, folder); err != nil {
+	stored, err := storedQuantiser(shape, folder)
+	if err != nil {
+		return "", err
+	}
+	if err := c.KeepStored(stored); err != nil {
 		return "", err
 	}
 	return dir, checkAdapter("--init_adapter", c.InitAdapter)
-}
-
-// keepStored sets the quantiser to that of a model which is stored quantised. Another one that
-// was asked for is refused, and so is to train such weights.
-func keepStored(c *config.Config, shape llama.Config, folder *safetensors.Folder) error {
-	name, err := storedQuantiser(shape, folder)
-	if name == "" || err != nil {
-		return err
-	}
-	if !c.Type().Adapters() {
-		return &fault.Error{Kind: fault.Usage, Where: "--train_type", Found: c.TrainType + " with a model that is stored quantised (" + name + ")",
-			Want: "a train type with adapters", Remedy: "or name the folder of the original weights"}
-	}
-	if asked := c.Quantization; asked != name && asked != "none" && asked != c.Type().Quantization {
-		return &fault.Error{Kind: fault.Usage, Where: "--quantization", Found: asked + " with a model that is stored as " + name,
-			Want: name, Remedy: "or name the folder of the original weights"}
-	}
-	c.Quantization = name
-	return nil
 }
 
 // storedQuantiser names what the first quantised weight of a model was quantised by, as

@@ -95,7 +95,7 @@ var settings = []Setting{
 
 	{Name: "train_type", Group: TrainedPart, Default: "qlora", Choices: trainTypeNames(), Help: "full: every weight; lora: adapters; dora: adapters and magnitudes; llama_pro: the new blocks of an expanded model; with q or bnb_ on a base quantised to NF4, with hqq_ by HQQ; custom_ names mean the same",
 		field: func(c *Config) any { return &c.TrainType }},
-	{Name: "quantization", Group: TrainedPart, Unset: "what train_type says", Choices: []string{"none", "nf4", "fp4", "hqq", "mlx", "int8"}, Help: "what the frozen base is stored as",
+	{Name: "quantization", Group: TrainedPart, Unset: "what train_type says", Choices: []string{"none", "nf4", "fp4", "hqq", "mlx", "int8"}, Help: "what the frozen base is stored as; a model whose files are quantised already stays as it is",
 		field: func(c *Config) any { return &c.Quantization }},
 	{Name: "n_bits", Group: TrainedPart, Value: "N", Default: "4", Range: &Range{Low: 1, High: 8, Want: "a whole number from 1 to 8"}, Help: "bits of a weight: 8, 4, 3, 2 or 1 of hqq; 8, 6, 5, 4, 3 or 2 of mlx",
 		field: func(c *Config) any { return &c.NBits }},
