@@ -142,8 +142,12 @@ func dataOptions(c config.Config, dir string) (data.Options, error) {
 	return data.Options{Format: c.DatasetFormat, Samples: c.DatasetSamples, ContextLength: c.ContextLength, Seed: c.Seed, Chat: chat}, err
 }
 
+// cacheLimit bounds the files of the data cache: about 1.9 billion tokens.
+const cacheLimit = 16 << 30
+
 // dataCache keeps the tokenised data sets of a run; dir is the folder of its tokenizer.
 func dataCache(c config.Config, dir string) (cache data.Cache, err error) {
+	cache.Limit = cacheLimit
 	switch c.DataCache {
 	case "none":
 		return cache, nil

@@ -115,12 +115,12 @@ func (w *workshop) dataset(events Events, path string, samples int) (*data.Datas
 	if err != nil {
 		return nil, err
 	}
-	d, unkept, err := cache.Load(path, opts, w.tok)
+	d, trouble, err := cache.Load(path, opts, w.tok)
 	if err != nil {
 		return nil, err
 	}
-	if unkept != nil {
-		if err := events.Log("not kept in the cache of data sets: %v", unkept); err != nil {
+	if trouble != nil {
+		if err := events.Log("cache of data sets: %v", trouble); err != nil {
 			return nil, err
 		}
 	}

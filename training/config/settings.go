@@ -81,7 +81,7 @@ var settings = []Setting{
 		field:    func(c *Config) any { return &c.DatasetFormat }},
 	{Name: "dataset_samples", Group: ModelAndData, Value: "N", Default: "0", Range: orAll, Help: "use the first N records; 0 = all, or 512 of alpaca_sample, dummy and orca_math",
 		field: func(c *Config) any { return &c.DatasetSamples }},
-	{Name: "data_cache", Group: ModelAndData, Value: "auto|none|DIR", Default: "auto", Help: "folder for tokenised data sets, which the next run on the same data need not tokenise; auto: in the user's cache folder",
+	{Name: "data_cache", Group: ModelAndData, Value: "auto|none|DIR", Default: "auto", Help: "folder for tokenised data sets, which the next run on the same data need not tokenise; beyond 16 GiB those not used for longest go; auto: in the user's cache folder",
 		field: func(c *Config) any { return &c.DataCache }},
 	{Name: "context_length", Group: ModelAndData, Value: "N", Default: "512", Aliases: []string{"max_length"},
 		Range: &Range{Low: 2, High: 1 << 26, Want: "a whole number of at least 2"}, Help: "most tokens of a row; longer ones are cut",
