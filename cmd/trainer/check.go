@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"trainer/fault"
@@ -134,43 +133,4 @@ func checkData(name string, c config.Config) error {
 		return nil
 	}
 	return data.Check(name, data.Options{Format: c.DatasetFormat, ContextLength: c.ContextLength, Seed: c.Seed})
-}
-
-// dataOptions are those by which the records of a run are read; dir is the model's folder.
-func dataOptions(c config.Config, dir string) (data.Options, error) {
-	chat, err := data.LoadChat(dir)
-	return data.Options{Format: c.DatasetFormat, Samples: c.DatasetSamples, ContextLength: c.ContextLength, Seed: c.Seed, Chat: chat}, err
-}
-
-// cacheLimit bounds the files of the data cache: about 1.9 billion tokens.
-const cacheLimit = 16 << 30
-
-// dataCache keeps the tokenised data sets of a run; dir is the folder of its tokenizer.
-func dataCache(c config.Config, dir string) (cache data.Cache, err error) {
-	cache.Limit = cacheLimit
-	switch c.DataCache {
-	case "none":
-		return cache, nil
-	case "auto":
-		user, err := os.UserCacheDir()
-		if err != nil { // no home: nothing is kept
-			return cache, nil
-		}
-		cache.Dir = filepath.Join(user, "trainer", "data")
-	default:
-		cache.Dir = c.DataCache
-	}
-	cache.Maker, err = data.CacheMaker(dir, thisBuild())
-	return cache, err
-}
-
-// thisBuild tells this build of the program from others, which may tokenise otherwise.
-func thisBuild() string {
-	text := versionLine()
-	if path, err := os.Executable(); err == nil {
-		if info, err := os.Stat(path); err == nil {
-			text += fmt.Sprint(" ", info.Size(), " ", info.ModTime().UnixNano())
-		}
-	}
-	return text
 }
