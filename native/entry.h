@@ -63,26 +63,13 @@ static inline int32_t trainer_fail(trainer_error *error, int32_t status, const c
   return trainer_fail_at(error, status, 0, TRAINER_NO_RECORD, text);
 }
 
-/* The whole of query_ops: asks `answer` about each query. Elements of the two arrays lie
- * struct_size of their first one apart. */
-static inline int32_t trainer_answer_ops(const trainer_op_query *queries, uint32_t count, trainer_op_answer *answers,
-                                         trainer_op_answer (*answer)(const trainer_op_query *query, const void *arg), const void *arg,
-                                         trainer_error *error) {
-  uint32_t asked = trainer_struct_size(queries), answered = trainer_struct_size(answers);
-  if (count == 0) return TRAINER_OK;
-  if (asked < 2 * sizeof(uint32_t) || answered < 2 * sizeof(uint32_t))
-    return trainer_fail(error, TRAINER_INVALID, "the queries or the answers are missing or too small");
-  for (uint32_t i = 0; i < count; i++) {
-    trainer_op_query query;
-    const char *at = (const char *)queries + (size_t)i * asked;
-    char *to = (char *)answers + (size_t)i * answered;
-    if (trainer_struct_size(at) != asked || trainer_struct_size(to) != answered)
-      return trainer_fail(error, TRAINER_INVALID, "query or answer %u has another struct_size than the first", (unsigned)i);
-    TRAINER_READ(query, at);
-    trainer_op_answer own = answer(&query, arg);
-    TRAINER_WRITE(to, own);
-  }
-  return TRAINER_OK;
+/* Whether every dtype that a query asks about is one that backends must store, and the
+ * weight's a float: what a kernel claims that says nothing of its own. */
+static inline int trainer_asks_stored(const trainer_op_query *query) {
+  const uint32_t floats = 1u << TRAINER_F32 | 1u << TRAINER_BF16 | 1u << TRAINER_F16;
+  const uint32_t stored = floats | 1u << TRAINER_I32 | 1u << TRAINER_U8;
+  return (query->dtype == 0 || (query->dtype < 32 && stored >> query->dtype & 1)) &&
+         (query->weight_dtype == 0 || (query->weight_dtype < 32 && floats >> query->weight_dtype & 1));
 }
 
 /* The whole of trainer_backend_query_v1 but for the table: agrees on a version and

@@ -13,7 +13,7 @@
 
 enum object_kind { OBJECT_DEVICE = 1, OBJECT_BUFFER, OBJECT_QUEUE, OBJECT_TIMELINE, OBJECT_PROGRAM };
 
-struct device; /* the backend's own; begins with its struct object */
+struct device; /* begins with its struct object */
 
 struct object {
   enum object_kind kind;
@@ -35,9 +35,5 @@ struct object *handle_get(uint64_t handle, enum object_kind kind, const struct d
 struct object *handle_take(uint64_t handle, enum object_kind kind, const struct device *device);
 /* Ends one handle of the device, any kind, or NULL when it has none. */
 struct object *handle_take_any(const struct device *device);
-
-/* The open device behind a handle, referenced; NULL with STALE in error. Each backend
- * defines it: it may have to prepare the calling thread. */
-struct device *device_get(uint64_t handle, trainer_error *error);
 
 #endif

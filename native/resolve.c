@@ -15,12 +15,18 @@ void resolved_free(struct resolved *resolved) {
   free(resolved->list);
 }
 
+struct failure resolved_failure(const struct resolved *resolved, uint32_t record, int32_t status, const char *text) {
+  struct failure failure = {.status = status, .record = record, .serial = resolved->serial};
+  const char *name = record != TRAINER_NO_RECORD && resolved->records ? resolved->records[record].name : NULL;
+  if (record == TRAINER_NO_RECORD) snprintf(failure.text, sizeof failure.text, "%.400s", text);
+  else if (name) snprintf(failure.text, sizeof failure.text, "record %u (%s): %.400s", (unsigned)record, name, text);
+  else snprintf(failure.text, sizeof failure.text, "record %u: %.400s", (unsigned)record, text);
+  return failure;
+}
+
 int32_t resolved_fail(const struct resolved *resolved, uint32_t record, int32_t status, const char *text, trainer_error *error) {
-  char sentence[sizeof error->text];
-  const char *name = resolved->records ? resolved->records[record].name : NULL;
-  if (name) snprintf(sentence, sizeof sentence, "record %u (%s): %.400s", (unsigned)record, name, text);
-  else snprintf(sentence, sizeof sentence, "record %u: %.400s", (unsigned)record, text);
-  return trainer_fail_at(error, status, resolved->serial, record, sentence);
+  struct failure failure = resolved_failure(resolved, record, status, text);
+  return trainer_fail_at(error, status, failure.serial, record, failure.text);
 }
 
 /* ---- from list to views ---- */
@@ -210,4 +216,15 @@ int32_t resolved_bind(struct resolved *resolved, const struct binding_rules *rul
   for (uint32_t i = 0; !status && i < count; i++) status = take_buffer(rules, &resolved->buffers[i], &bindings[i], "slot", i, error);
   if (!status) status = bind_workspace(resolved, rules, workspace, error);
   return status ? status : bind_views(resolved, bindings, rules->params, error);
+}
+
+void record_apply_bounds(const struct resolved_record *record) {
+  for (uint32_t i = 0; i < record->n_bounds; i++) {
+    const struct bound *bound = &record->bounds[i];
+    int64_t extent = *(const int32_t *)bound->by->data;
+    if (extent > bound->limit) extent = bound->limit;
+    bound->view->shape[bound->dim] = extent > 0 ? extent : 0;
+    bound->view->count = 1;
+    for (uint32_t dim = 0; dim < bound->view->rank; dim++) bound->view->count *= bound->view->shape[dim];
+  }
 }

@@ -3,16 +3,8 @@
 #ifndef TRAINER_NATIVE_RESOLVE_H
 #define TRAINER_NATIVE_RESOLVE_H
 
-#include "handle.h"
+#include "buffer.h"
 #include "view.h"
-
-/* Memory of a device, or of the host as the device addresses it. */
-struct buffer {
-  struct object object;
-  uint8_t *base;
-  uint64_t bytes;
-  int host; /* base can be used by the host */
-};
 
 /* A dimension whose extent stands in memory when the record runs. */
 struct bound {
@@ -68,7 +60,14 @@ struct binding_rules {
 /* Gives the views their addresses and references the buffers they lie in. Once. */
 int32_t resolved_bind(struct resolved *resolved, const struct binding_rules *rules, const trainer_binding *bindings, uint32_t count, const trainer_binding *workspace, trainer_error *error);
 
+/* Sets bounded dimensions to their extents of now, never above what was checked. For a
+ * backend whose host reads the device's memory. */
+void record_apply_bounds(const struct resolved_record *record);
+
 /* Fills error for one record of the list, and returns status. */
 int32_t resolved_fail(const struct resolved *resolved, uint32_t record, int32_t status, const char *text, trainer_error *error);
+
+/* The same as why work did not happen; record may be TRAINER_NO_RECORD. */
+struct failure resolved_failure(const struct resolved *resolved, uint32_t record, int32_t status, const char *text);
 
 #endif

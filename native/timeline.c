@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "device.h"
+
 void timelines_init(struct timelines *timelines) {
   pthread_mutex_init(&timelines->lock, NULL);
   host_cond_init(&timelines->moved);
@@ -37,10 +39,36 @@ int points_promise(struct timelines *timelines, const struct point *signals, uin
   return ok;
 }
 
+void points_announce(struct timelines *timelines, struct point *signals, uint32_t n, const struct job *job) {
+  pthread_mutex_lock(&timelines->lock);
+  for (uint32_t i = 0; i < n; i++) {
+    signals[i].job = job;
+    signals[i].next = signals[i].timeline->enqueued;
+    signals[i].timeline->enqueued = &signals[i];
+  }
+  pthread_cond_broadcast(&timelines->moved);
+  pthread_mutex_unlock(&timelines->lock);
+}
+
+const struct job *timeline_reaching(const struct timeline *timeline, uint64_t value) {
+  const struct point *best = NULL;
+  for (const struct point *at = timeline->enqueued; at; at = at->next)
+    if (at->value >= value && (!best || at->value < best->value)) best = at;
+  return best ? best->job : NULL;
+}
+
+/* Takes back an announcement, if there was one; with the lock held. */
+static void withdraw(const struct point *signal) {
+  struct point **at = &signal->timeline->enqueued;
+  while (*at && *at != signal) at = &(*at)->next;
+  if (*at) *at = signal->next;
+}
+
 void points_settle(struct timelines *timelines, const struct point *signals, uint32_t n, const struct failure *failure) {
   pthread_mutex_lock(&timelines->lock);
   for (uint32_t i = 0; i < n; i++) {
     struct timeline *timeline = signals[i].timeline;
+    withdraw(&signals[i]);
     if (!failure->status && timeline->value < signals[i].value) timeline->value = signals[i].value;
     if (failure->status && !timeline->failure.status) timeline->failure = *failure;
   }
@@ -65,7 +93,7 @@ int32_t timeline_create(uint64_t handle, uint64_t value, uint64_t *out, trainer_
     if (made) *out = made;
     else object_release(&timeline->object);
   }
-  object_release((struct object *)device);
+  object_release(&device->object);
   return made ? TRAINER_OK : trainer_fail(error, TRAINER_OOM, "no memory for a timeline");
 }
 
@@ -81,10 +109,10 @@ int32_t timeline_destroy(uint64_t handle, uint64_t timeline, trainer_error *erro
   if (!device) return TRAINER_STALE;
   struct timeline *ended = (struct timeline *)handle_take(timeline, OBJECT_TIMELINE, device);
   if (ended) {
-    timeline_end(device_timelines(device), ended);
+    timeline_end(&device->timelines, ended);
     object_release(&ended->object);
   }
-  object_release((struct object *)device);
+  object_release(&device->object);
   return ended ? TRAINER_OK : trainer_fail(error, TRAINER_STALE, "the timeline is not alive");
 }
 
@@ -106,7 +134,7 @@ int32_t timeline_read(uint64_t handle, uint64_t timeline, uint64_t *value, train
   struct timeline *found = (struct timeline *)handle_get(timeline, OBJECT_TIMELINE, device);
   int32_t status = TRAINER_STALE;
   if (found) {
-    struct timelines *timelines = device_timelines(device);
+    struct timelines *timelines = &device->timelines;
     pthread_mutex_lock(&timelines->lock);
     *value = found->value;
     status = found->failure.status ? state(found, UINT64_MAX, error) : TRAINER_OK;
@@ -115,7 +143,7 @@ int32_t timeline_read(uint64_t handle, uint64_t timeline, uint64_t *value, train
   } else {
     trainer_fail(error, TRAINER_STALE, "the timeline is not alive");
   }
-  object_release((struct object *)device);
+  object_release(&device->object);
   return status;
 }
 
@@ -141,9 +169,9 @@ int32_t timeline_wait(uint64_t handle, uint64_t timeline, uint64_t value, uint64
   struct device *device = device_get(handle, error);
   if (!device) return TRAINER_STALE;
   struct timeline *found = (struct timeline *)handle_get(timeline, OBJECT_TIMELINE, device);
-  int32_t status = found ? wait_for(device_timelines(device), found, value, timeout_ns, error)
+  int32_t status = found ? wait_for(&device->timelines, found, value, timeout_ns, error)
                          : trainer_fail(error, TRAINER_STALE, "the timeline is not alive");
   if (found) object_release(&found->object);
-  object_release((struct object *)device);
+  object_release(&device->object);
   return status;
 }

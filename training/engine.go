@@ -12,17 +12,18 @@ import (
 
 // Settings are the maths of a run, resolved.
 type Settings struct {
-	Precision    program.Precision
-	Optimizer    Optimizer
-	Batch        int64  // rows of a micro-batch
-	Accumulation int    // micro-batches of a step
-	Grain        int64  // what lengths of rows are rounded up to
-	Packed       int64  // tokens of the longest sample where rows hold several, none of which attends to another; 0 = a row is one
-	Recompute    string // auto, none, selective, block or block:LAYERS
-	Offload      string // kept activations wait on the host: auto (where memory is short), true, false
-	PerToken     bool   // loss is normalised over the step's tokens, else over micro-batches
-	Seed         uint64
-	MemoryLimit  int64 // bytes; 0 = what the device has free
+	Precision       program.Precision
+	Optimizer       Optimizer
+	Batch           int64  // rows of a micro-batch
+	Accumulation    int    // micro-batches of a step
+	Grain           int64  // what lengths of rows are rounded up to
+	Packed          int64  // tokens of the longest sample where rows hold several, none of which attends to another; 0 = a row is one
+	Recompute       string // auto, none, selective, block or block:LAYERS
+	Offload         string // kept activations wait on the host: auto (where memory is short), true, false
+	PerToken        bool   // loss is normalised over the step's tokens, else over micro-batches
+	Seed            uint64
+	MemoryLimit     int64 // bytes; 0 = what the device has free
+	HostMemoryLimit int64 // the same of the host, where its memory is not the device's; 0 = not known
 }
 
 // Engine is a network on a device: every program a run needs, compiled, and the memory
@@ -208,7 +209,7 @@ func (e *Engine) body(sh shape) (*compiledBody, error) {
 		return nil, err
 	}
 	spec := bodySpec{batch: sh.batch, seq: sh.seq, packed: e.Settings.Packed, scratch: scratch, training: sh.training,
-		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.stride, offloads: e.offloads}
+		policy: func(block int) program.Policy { return e.Policy[block] }, reach: e.reach(), offloads: e.leaves}
 	if sh.training && e.fused() {
 		spec.update = e.emitUpdate
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"trainer/core/abi"
+	"trainer/core/op"
 	"trainer/core/program"
 	"trainer/fault"
 	"trainer/training/data"
@@ -218,6 +219,25 @@ func TestOffloadChangesNoBit(t *testing.T) {
 			e, _ := tr.run(t)
 			require.True(t, maps.EqualFunc(want, e.states(t), bytes.Equal), "%s in %s", method, policy)
 			require.Positive(t, e.Session.Memory().Host)
+		}
+	}
+}
+
+// With lean only checkpoints are left to wait, and the arena shrinks by them.
+func TestCheckpointsWaitOnTheHost(t *testing.T) {
+	tr := largeTrial("lora")
+	tr.Recompute = lean
+	here, _ := tr.run(t)
+	want, arena := here.states(t), here.Session.Memory().Arena
+	tr.Offload = "true"
+	e, _ := tr.run(t)
+	require.True(t, maps.EqualFunc(want, e.states(t), bytes.Equal))
+	m := e.Session.Memory()
+	require.Positive(t, m.Host)
+	require.Less(t, m.Arena, arena)
+	for _, n := range e.bodies[shape{tr.Batch, longest(e.uses.Train)[0], true}].Graph.Nodes {
+		if n.Lane == program.CopyLane && n.Phase == op.Forward {
+			require.True(t, n.In[0].Root.Keep, "%s waits", n.In[0].Root.Name)
 		}
 	}
 }

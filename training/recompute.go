@@ -25,7 +25,7 @@ const lean = "lean"
 
 // chooseRecompute takes the policy asked for or, with auto, the least recompute that
 // fits the memory: none, selective, then what some layers keep on the host and whole blocks in
-// as many others as needed, at last lean.
+// as many others as needed, at last lean, without and with checkpoints on the host.
 func (e *Engine) chooseRecompute() error {
 	layers := e.Net.Model.Layers()
 	if e.Settings.Offload == "true" {
@@ -59,7 +59,7 @@ func (e *Engine) chooseAuto(layers int) error {
 	if uniform(program.Selective) == nil {
 		return nil
 	}
-	if e.Settings.Offload == "auto" && e.Session.CopiesBeside() {
+	if e.mayOffload() {
 		e.stride = e.offloadStride()
 		if e.stride > 0 && e.chooseBlocks(layers) == nil {
 			return nil
@@ -111,16 +111,39 @@ func (e *Engine) offloadStride() int {
 	return stride
 }
 
-// offloads tells whether what a layer keeps waits on the host: of every stride-th layer but
+// mayOffload tells whether auto may let activations wait on the host.
+func (e *Engine) mayOffload() bool { return e.Settings.Offload == "auto" && e.Session.CopiesBeside() }
+
+// offloads tells whether all that a layer keeps waits on the host: of every stride-th layer but
 // the last, whose copies would not be through when the backward begins. The first layers'
-// would come back when memory is fullest with gradients.
+// would come back when memory is fullest with gradients. With lean, no layer keeps more than
+// its checkpoint.
 func (e *Engine) offloads(layer int) bool {
-	return e.stride > 0 && layer%e.stride == e.stride-1 && layer+e.stride < e.Net.Model.Layers()
+	return e.stride > 0 && !e.Net.apart && layer%e.stride == e.stride-1 && layer+e.stride < e.Net.Model.Layers()
+}
+
+// leaves tells whether anything of a layer waits on the host: of one that is computed again, its
+// checkpoint.
+func (e *Engine) leaves(layer int) bool {
+	return e.offloads(layer) || e.stride > 0 && e.Policy[layer] == program.Block
+}
+
+// reach is how many layers compute while what one leaves is copied.
+func (e *Engine) reach() int {
+	if e.Net.apart {
+		return min(e.stride, 1)
+	}
+	return e.stride
 }
 
 func (e *Engine) chooseLean(layers int) error {
 	e.Net.apart = true
 	e.Policy = e.blocks(layers)
+	err := e.fits()
+	if err == nil || !e.mayOffload() {
+		return err
+	}
+	e.stride = 1
 	return e.fits()
 }
 
@@ -224,12 +247,16 @@ func (e *Engine) limitPlans() {
 	}
 }
 
-// withinLimit compares what is planned so far with the limit.
+// withinLimit compares what is planned so far with the limits of device and host.
 func (e *Engine) withinLimit() error {
-	need, limit := e.Session.Memory().Total(), e.Settings.MemoryLimit
-	if limit > 0 && need > limit {
+	m := e.Session.Memory()
+	if need, limit := m.Total(), e.Settings.MemoryLimit; limit > 0 && need > limit {
 		return &fault.Error{Kind: fault.Memory, Where: "memory plan", Found: gib(need) + " needed", Want: "at most " + gib(limit),
 			Remedy: "lower --batch_size or --context_length, or raise --memory_limit"}
+	}
+	if need, limit := m.OnHost(), e.Settings.HostMemoryLimit; limit > 0 && need > limit {
+		return &fault.Error{Kind: fault.Memory, Where: "memory plan of the host", Found: gib(need) + " needed", Want: "at most " + gib(limit),
+			Remedy: "give --use_activation_cpu_offload false, or raise --host_memory_limit"}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"slices"
 
 	"trainer/core/abi"
 	"trainer/core/op"
@@ -12,7 +13,7 @@ type Policy uint8
 
 const (
 	KeepAll   Policy = iota // nothing is computed twice
-	Selective               // products and attention are kept, the cheap rest is recomputed
+	Selective               // products and attention are kept, or what is written over them; the cheap rest is recomputed
 	Block                   // only the block's checkpoint is kept (Chen et al. 2016)
 )
 
@@ -33,7 +34,7 @@ func ParsePolicy(name string) (Policy, error) {
 // forward values their block's policy drops. Copies are emitted right before the first
 // backward node that needs them.
 func Recompute(g *op.Graph, policy func(block int) Policy) {
-	r := recomputer{policy: policy, producers: map[*op.Value][]*op.Node{}, emitted: map[*op.Node]bool{}, copies: map[*op.Value]*op.Value{}}
+	r := recomputer{policy: policy, producers: map[*op.Value][]*op.Node{}, readers: readers(g), emitted: map[*op.Node]bool{}, copies: map[*op.Value]*op.Value{}}
 	for _, n := range g.Nodes {
 		if n.Phase == op.Forward {
 			for _, v := range n.Out {
@@ -55,6 +56,7 @@ func Recompute(g *op.Graph, policy func(block int) Policy) {
 type recomputer struct {
 	policy    func(block int) Policy
 	producers map[*op.Value][]*op.Node // of forward transients: several write parts of one
+	readers   map[*op.Value]int        // how many nodes read a root
 	emitted   map[*op.Node]bool
 	copies    map[*op.Value]*op.Value
 	out       []*op.Node
@@ -81,9 +83,32 @@ func (r *recomputer) kept(root *op.Value) bool {
 	case KeepAll:
 		return true
 	case Selective:
-		return op.MustLookup(n.Op).Dear
+		return op.MustLookup(n.Op).Dear || r.replaces(n, root)
 	}
 	return false
+}
+
+// replaces tells whether a node writes root over a kept value that nothing else reads: root
+// then takes the room of the other.
+func (r *recomputer) replaces(n *op.Node, root *op.Value) bool {
+	return slices.ContainsFunc(replacements(n), func(p replacement) bool {
+		return p.out == root && r.readers[p.in] == 1 && len(r.producers[p.in]) > 0 && r.kept(p.in)
+	})
+}
+
+// readers counts the nodes that read each root.
+func readers(g *op.Graph) map[*op.Value]int {
+	count := map[*op.Value]int{}
+	for _, n := range g.Nodes {
+		var seen []*op.Value
+		for _, v := range n.In {
+			if v != nil && !slices.Contains(seen, v.Root) {
+				seen = append(seen, v.Root)
+				count[v.Root]++
+			}
+		}
+	}
+	return count
 }
 
 // available returns the value itself where it is kept, else its recomputed copy.

@@ -167,6 +167,14 @@ func (m Memory) Total() int64 {
 	return total
 }
 
+// OnHost is what the host needs beside a device with memory of its own.
+func (m Memory) OnHost() int64 {
+	if m.Unified {
+		return 0
+	}
+	return m.Staging + m.Host
+}
+
 // Memory is the plan of everything placed and compiled so far.
 func (s *Session) Memory() Memory {
 	m := Memory{Arena: s.slots[slotArena], Inputs: s.slots[slotInputs] + s.slots[slotOutputs], Workspace: s.workspace, Plans: s.planBytes(),

@@ -54,24 +54,24 @@ int32_t cpu_device_info(uint32_t index, trainer_device_info *info, trainer_error
 }
 
 static void device_release(struct object *object) {
-  struct device *device = (struct device *)object;
+  struct cpu_device *device = (struct cpu_device *)object;
   pool_destroy(device->pool);
   pool_destroy(device->inline_pool);
-  timelines_destroy(&device->timelines);
+  device_destroy(&device->device);
   free(device);
 }
 
 static struct device *device_create(enum isa isa, uint32_t threads, uint64_t memory_limit) {
-  struct device *device = calloc(1, sizeof *device);
-  if (!device) return NULL;
-  object_init(&device->object, OBJECT_DEVICE, NULL, device_release);
-  device->isa = isa;
-  meter_init(&device->meter, memory_limit);
-  timelines_init(&device->timelines);
-  device->pool = pool_create(threads);
-  device->inline_pool = pool_create(1);
-  if (device->pool && device->inline_pool) return device;
-  object_release(&device->object);
+  struct cpu_device *own = calloc(1, sizeof *own);
+  if (!own) return NULL;
+  device_init(&own->device, memory_limit, device_release);
+  own->device.alignment = WORKSPACE_ALIGNMENT;
+  own->device.unified = 1;
+  own->isa = isa;
+  own->pool = pool_create(threads);
+  own->inline_pool = pool_create(1);
+  if (own->pool && own->inline_pool) return &own->device;
+  object_release(&own->device.object);
   return NULL;
 }
 
@@ -94,45 +94,7 @@ int32_t cpu_device_open(uint32_t index, const trainer_device_options *given, uin
   return TRAINER_OK;
 }
 
-struct device *device_get(uint64_t handle, trainer_error *error) {
-  struct device *device = (struct device *)handle_get(handle, OBJECT_DEVICE, NULL);
-  if (!device) trainer_fail(error, TRAINER_STALE, "the device is not open");
-  return device;
-}
-
-struct timelines *device_timelines(struct device *device) { return &device->timelines; }
-
-/* Ends everything the device still owns, then the device. */
-static void device_end(struct device *device) {
-  struct object *object;
-  while ((object = handle_take_any(device))) {
-    if (object->kind == OBJECT_QUEUE) queue_stop((struct queue *)object);
-    if (object->kind == OBJECT_TIMELINE) timeline_end(&device->timelines, (struct timeline *)object);
-    object_release(object);
-  }
-  object_release(&device->object);
-}
-
-int32_t cpu_device_close(uint64_t handle, trainer_error *error) {
-  struct device *device = (struct device *)handle_take(handle, OBJECT_DEVICE, NULL);
-  if (!device) return trainer_fail(error, TRAINER_STALE, "the device is not open");
-  device_end(device);
-  return TRAINER_OK;
-}
-
-int32_t cpu_shutdown(trainer_error *error) {
-  (void)error;
-  struct object *device;
-  while ((device = handle_take_any(NULL))) device_end((struct device *)device);
-  return TRAINER_OK;
-}
-
-int32_t cpu_device_stats(uint64_t handle, trainer_device_stats *stats, trainer_error *error) {
-  struct device *device = device_get(handle, error);
-  if (!device) return TRAINER_STALE;
-  trainer_device_stats own = {0};
-  meter_read(&device->meter, &own.memory_used, &own.memory_peak);
-  object_release(&device->object);
-  TRAINER_WRITE(stats, own);
+int32_t backend_enter(struct device *device, trainer_error *error) {
+  (void)device, (void)error; /* a processor is never lost, nor are its threads prepared */
   return TRAINER_OK;
 }

@@ -104,25 +104,25 @@ int32_t cuda_device_info(uint32_t index, trainer_device_info *info, trainer_erro
 /* ---- life of a device ---- */
 
 static void device_release(struct object *object) {
-  struct device *device = (struct device *)object;
+  struct cuda_device *device = (struct cuda_device *)object;
   prepared_free_all(device);
   dnn_close(device->gpu.dnn);
   blas_close(device->gpu.blas);
   params_free_all(device);
   if (device->stream) (void)cudaStreamDestroy(device->stream);
-  timelines_destroy(&device->timelines);
-  pthread_mutex_destroy(&device->meter.lock);
   pthread_mutex_destroy(&device->prepared_lock);
   pthread_mutex_destroy(&device->params_lock);
   (void)cudaGetLastError();
+  device_destroy(&device->device);
   free(device);
 }
 
-static struct device *device_create(uint32_t index, const struct cudaDeviceProp *properties, const trainer_device_options *options) {
+static struct cuda_device *device_create(uint32_t index, const struct cudaDeviceProp *properties, const trainer_device_options *options) {
   const char *sync = getenv("TRAINER_CUDA_SYNC");
-  struct device *device = calloc(1, sizeof *device);
+  struct cuda_device *device = calloc(1, sizeof *device);
   if (!device) return NULL;
-  object_init(&device->object, OBJECT_DEVICE, NULL, device_release);
+  device_init(&device->device, options->memory_limit, device_release);
+  device->device.alignment = ALIGNMENT;
   device->gpu = (struct gpu){
       .ordinal = (int)index,
       .capability = 10 * properties->major + properties->minor,
@@ -130,28 +130,27 @@ static struct device *device_create(uint32_t index, const struct cudaDeviceProp 
       .deterministic = options->deterministic != 0,
   };
   device->step_by_step = sync && sync[0] && strcmp(sync, "0") != 0;
-  meter_init(&device->meter, options->memory_limit);
-  timelines_init(&device->timelines);
   pthread_mutex_init(&device->prepared_lock, NULL);
   pthread_mutex_init(&device->params_lock, NULL);
   return device;
 }
 
 /* Makes the context and sees whether this build has code for the device. */
-static int32_t device_start(struct device *device, trainer_error *error) {
-  cudaError_t code = cudaSetDevice(device->gpu.ordinal);
-  if (!code) code = cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking);
+static int32_t device_start(struct cuda_device *own, trainer_error *error) {
+  struct device *device = &own->device;
+  cudaError_t code = cudaSetDevice(own->gpu.ordinal);
+  if (!code) code = cudaStreamCreateWithFlags(&own->stream, cudaStreamNonBlocking);
   if (code) return cuda_fail(device, code, "opening the GPU", error);
   code = device_code_found();
   if (code == cudaErrorNoKernelImageForDevice) {
     (void)cudaGetLastError();
     return trainer_fail(error, TRAINER_UNSUPPORTED, "this build has no code for sm_%d; build it with TRAINER_CUDA_ARCHS=sm_%d, or make release",
-                        device->gpu.capability, device->gpu.capability);
+                        own->gpu.capability, own->gpu.capability);
   }
   if (code) return cuda_fail(device, code, "loading the kernels", error);
   char missing[512]; /* isa of device_info says what is missing */
-  device->gpu.blas = blas_open(missing, sizeof missing);
-  device->gpu.dnn = dnn_open(missing, sizeof missing);
+  own->gpu.blas = blas_open(missing, sizeof missing);
+  own->gpu.dnn = dnn_open(missing, sizeof missing);
   return TRAINER_OK;
 }
 
@@ -165,69 +164,20 @@ int32_t cuda_device_open(uint32_t index, const trainer_device_options *given, ui
   if (10 * properties.major + properties.minor < CAPABILITY_MIN)
     return trainer_fail(error, TRAINER_UNSUPPORTED, "%.64s has compute capability %d.%d, but 8.0 is needed", properties.name, properties.major,
                         properties.minor);
-  struct device *device = device_create(index, &properties, &options);
+  struct cuda_device *device = device_create(index, &properties, &options);
   if (!device) return trainer_fail(error, TRAINER_OOM, "no memory for a device");
   status = device_start(device, error);
-  uint64_t made = status ? 0 : handle_new(&device->object);
+  uint64_t made = status ? 0 : handle_new(&device->device.object);
   if (made) {
     *handle = made;
     return TRAINER_OK;
   }
-  object_release(&device->object);
+  object_release(&device->device.object);
   return status ? status : trainer_fail(error, TRAINER_OOM, "no memory for a handle");
 }
 
-/* Also makes the device the calling thread's. */
-struct device *device_get(uint64_t handle, trainer_error *error) {
-  struct device *device = (struct device *)handle_get(handle, OBJECT_DEVICE, NULL);
-  if (!device) trainer_fail(error, TRAINER_STALE, "the device is not open");
-  else if (cudaSetDevice(device->gpu.ordinal)) (void)cudaGetLastError(); /* a lost device: its calls say so */
-  return device;
-}
-
-struct device *device_get_alive(uint64_t handle, int32_t *status, trainer_error *error) {
-  struct device *device = device_get(handle, error);
-  *status = device ? TRAINER_OK : TRAINER_STALE;
-  if (!device || !atomic_load(&device->lost)) return device;
-  *status = lost_fail(device, error);
-  object_release(&device->object);
-  return NULL;
-}
-
-struct timelines *device_timelines(struct device *device) { return &device->timelines; }
-
-/* Ends everything the device still owns, then the device. */
-static void device_end(struct device *device) {
-  struct object *object;
-  if (cudaSetDevice(device->gpu.ordinal)) (void)cudaGetLastError();
-  while ((object = handle_take_any(device))) {
-    if (object->kind == OBJECT_QUEUE) queue_stop((struct queue *)object);
-    if (object->kind == OBJECT_TIMELINE) timeline_end(&device->timelines, (struct timeline *)object);
-    object_release(object);
-  }
-  object_release(&device->object);
-}
-
-int32_t cuda_device_close(uint64_t handle, trainer_error *error) {
-  struct device *device = (struct device *)handle_take(handle, OBJECT_DEVICE, NULL);
-  if (!device) return trainer_fail(error, TRAINER_STALE, "the device is not open");
-  device_end(device);
-  return TRAINER_OK;
-}
-
-int32_t cuda_shutdown(trainer_error *error) {
-  (void)error;
-  struct object *device;
-  while ((device = handle_take_any(NULL))) device_end((struct device *)device);
-  return TRAINER_OK;
-}
-
-int32_t cuda_device_stats(uint64_t handle, trainer_device_stats *stats, trainer_error *error) {
-  struct device *device = device_get(handle, error);
-  if (!device) return TRAINER_STALE;
-  trainer_device_stats own = {0};
-  meter_read(&device->meter, &own.memory_used, &own.memory_peak);
-  object_release(&device->object);
-  TRAINER_WRITE(stats, own);
-  return TRAINER_OK;
+int32_t backend_enter(struct device *device, trainer_error *error) {
+  struct cuda_device *own = cuda_of(device);
+  if (cudaSetDevice(own->gpu.ordinal)) (void)cudaGetLastError(); /* a lost device: its calls say so */
+  return atomic_load(&own->lost) ? lost_fail(own, error) : TRAINER_OK;
 }

@@ -5,27 +5,27 @@
 #include "backend.h"
 
 struct lanes {
-  struct program *program;
+  struct cuda_program *program;
   cudaStream_t stream[LANES];
   cudaEvent_t *passed; /* by record: made for those that another lane comes after */
   cudaEvent_t edge;    /* where lanes part, then where they meet */
 };
 
 /* A record that needs workspace stays in the compute lane, which the workspace belongs to. */
-static uint32_t lane_of(const struct program *program, uint32_t record) {
+static uint32_t lane_of(const struct cuda_program *program, uint32_t record) {
   const struct program_call *call = &program->calls[record];
-  int copies = program->list.records[record].lane == 1 && !call->kernel->workspace;
+  int copies = program->program.list.records[record].lane == 1 && !call->kernel->workspace;
   return copies ? 1 : 0;
 }
 
-static int has_copies(const struct program *program) {
-  for (uint32_t i = 0; i < program->list.record_count; i++)
+static int has_copies(const struct cuda_program *program) {
+  for (uint32_t i = 0; i < program->program.list.record_count; i++)
     if (lane_of(program, i)) return 1;
   return 0;
 }
 
 static cudaError_t wait_for(struct lanes *lanes, uint32_t record) {
-  const struct resolved_record *at = &lanes->program->list.records[record];
+  const struct resolved_record *at = &lanes->program->program.list.records[record];
   cudaStream_t stream = lanes->stream[lane_of(lanes->program, record)];
   cudaError_t code = cudaSuccess;
   for (uint32_t i = 0; !code && i < at->n_after; i++)
@@ -35,10 +35,10 @@ static cudaError_t wait_for(struct lanes *lanes, uint32_t record) {
 
 /* Makes an event for every record that one of another lane comes after. */
 static cudaError_t make_events(struct lanes *lanes) {
-  const struct program *program = lanes->program;
+  const struct cuda_program *program = lanes->program;
   cudaError_t code = cudaEventCreateWithFlags(&lanes->edge, cudaEventDisableTiming);
-  for (uint32_t i = 0; i < program->list.record_count; i++) {
-    const struct resolved_record *at = &program->list.records[i];
+  for (uint32_t i = 0; i < program->program.list.record_count; i++) {
+    const struct resolved_record *at = &program->program.list.records[i];
     for (uint32_t j = 0; !code && j < at->n_after; j++) {
       cudaEvent_t *passed = &lanes->passed[at->after[j]];
       if (!*passed && lane_of(program, at->after[j]) != lane_of(program, i)) code = cudaEventCreateWithFlags(passed, cudaEventDisableTiming);
@@ -56,19 +56,19 @@ static cudaError_t meet(struct lanes *lanes, cudaStream_t ahead, cudaStream_t be
 static struct failure run(struct lanes *lanes) {
   struct failure failure = {.status = TRAINER_OK, .record = TRAINER_NO_RECORD};
   cudaError_t code = meet(lanes, lanes->stream[0], lanes->stream[1]);
-  for (uint32_t i = 0; !code && !failure.status && i < lanes->program->list.record_count; i++) {
+  for (uint32_t i = 0; !code && !failure.status && i < lanes->program->program.list.record_count; i++) {
     cudaStream_t stream = lanes->stream[lane_of(lanes->program, i)];
     code = wait_for(lanes, i);
     if (!code) failure = program_launch_record(lanes->program, i, stream);
     if (!code && !failure.status && lanes->passed[i]) code = cudaEventRecord(lanes->passed[i], stream);
   }
   if (!code) code = meet(lanes, lanes->stream[1], lanes->stream[0]);
-  if (code && !failure.status) failure.status = cuda_status(lanes->program->object.device, code);
+  if (code && !failure.status) failure.status = cuda_status(lanes->program->program.object.device, code);
   return failure;
 }
 
-struct lanes *lanes_open(struct program *program, cudaStream_t stream) {
-  uint32_t records = program->list.record_count;
+struct lanes *lanes_open(struct cuda_program *program, cudaStream_t stream) {
+  uint32_t records = program->program.list.record_count;
   struct lanes *lanes = calloc(1, sizeof *lanes);
   if (!lanes) return NULL;
   *lanes = (struct lanes){.program = program, .stream = {stream}};
@@ -84,7 +84,7 @@ struct lanes *lanes_open(struct program *program, cudaStream_t stream) {
 struct failure lanes_launch(struct lanes *lanes) { return lanes->passed ? run(lanes) : program_launch(lanes->program, lanes->stream[0]); }
 
 void lanes_close(struct lanes *lanes) {
-  for (uint32_t i = 0; lanes->passed && i < lanes->program->list.record_count; i++)
+  for (uint32_t i = 0; lanes->passed && i < lanes->program->program.list.record_count; i++)
     if (lanes->passed[i]) (void)cudaEventDestroy(lanes->passed[i]);
   if (lanes->edge) (void)cudaEventDestroy(lanes->edge);
   if (lanes->stream[1]) (void)cudaStreamDestroy(lanes->stream[1]);

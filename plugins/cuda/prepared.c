@@ -37,7 +37,7 @@ static uint64_t hash_of(const struct kernel *kernel, const uint8_t *key, uint64_
   return hash;
 }
 
-static struct prepared *find(struct device *device, const struct prepared *like) {
+static struct prepared *find(struct cuda_device *device, const struct prepared *like) {
   for (struct prepared *at = device->prepared; at; at = at->next)
     if (at->hash == like->hash && at->kernel == like->kernel && at->key_bytes == like->key_bytes && !memcmp(at->key, like->key, at->key_bytes))
       return at;
@@ -65,7 +65,7 @@ static struct prepared *draft(const struct kernel *kernel, const struct call *ca
   return made;
 }
 
-int32_t prepared_get(struct device *device, const struct kernel *kernel, const struct call *call, struct prepared **out, char *text, uint64_t text_bytes) {
+int32_t prepared_get(struct cuda_device *device, const struct kernel *kernel, const struct call *call, struct prepared **out, char *text, uint64_t text_bytes) {
   struct prepared *made = draft(kernel, call);
   if (!made) return refuse(text, text_bytes, TRAINER_OOM, "no memory to prepare the record");
   int32_t status = TRAINER_OK;
@@ -87,7 +87,7 @@ int32_t prepared_get(struct device *device, const struct kernel *kernel, const s
   return status;
 }
 
-void prepared_release(struct device *device, struct prepared *prepared) {
+void prepared_release(struct cuda_device *device, struct prepared *prepared) {
   if (!prepared) return;
   pthread_mutex_lock(&device->prepared_lock);
   int goes = --prepared->users == 0 && device->prepared_count > KEPT;
@@ -101,7 +101,7 @@ void prepared_release(struct device *device, struct prepared *prepared) {
   if (goes) discard(prepared);
 }
 
-void prepared_free_all(struct device *device) {
+void prepared_free_all(struct cuda_device *device) {
   struct prepared *prepared;
   while ((prepared = device->prepared)) {
     device->prepared = prepared->next;

@@ -27,16 +27,6 @@ struct rows {
   int vectors; /* stored in the dtype that is multiplied, in aligned pieces of 16 bytes */
 };
 
-/* Copies 16 bytes, or writes 16 zero bytes, without waiting. */
-__device__ __forceinline__ void copy_async(void *shared, const void *global, bool zero) {
-  uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
-  int bytes = zero ? 0 : 16;
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
-}
-
-/* Waits for every copy of this thread; a barrier must follow before others read. */
-__device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
-
 /* Positions [first, first + ROWS) into a tile; what is at or behind `limit`, or a feature
  * at or behind `width`, is 0. */
 template <typename T, int D, int ROWS, int THREADS> __device__ void load_tile(T *tile, const rows &from, int first, int limit, int width) {

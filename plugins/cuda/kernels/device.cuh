@@ -38,6 +38,18 @@ template <typename T, int N> __device__ __forceinline__ void store_vec(T *at, co
   *reinterpret_cast<vec<T, N> *>(at) = x;
 }
 
+/* ---- copies to shared memory that a thread does not wait for ---- */
+
+/* Copies 16 bytes, or writes 16 zero bytes. */
+__device__ __forceinline__ void copy_async(void *shared, const void *global, bool zero = false) {
+  uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+  int bytes = zero ? 0 : 16;
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(bytes) : "memory");
+}
+
+/* Waits for every copy of this thread; a barrier must follow before others read. */
+__device__ __forceinline__ void wait_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 /* ---- sums; every lane, or every thread, gets the result; the order is fixed ---- */
 
 __device__ __forceinline__ float warp_sum(float x) {

@@ -7,10 +7,10 @@
 
 namespace {
 
-constexpr int ITEMS = 4; /* vectors of a row that one thread keeps */
+constexpr int ITEMS = 4; /* the most vectors of a row that one thread keeps */
 constexpr int THREADS_MOST = 512; /* leaves 128 registers */
 constexpr int PLAIN_THREADS = 256;
-constexpr int BLOCKS_PER_MULTIPROCESSOR = 4; /* of the gradient */
+constexpr int RESIDENT = 1024; /* threads of the gradient that a multiprocessor holds, at 64 registers */
 
 /* The weight is shared by all rows and comes from a cache. */
 template <typename W, int N> __device__ __forceinline__ void load_weight(float (&w)[N], const W *at) {
@@ -23,9 +23,9 @@ template <typename W, int N> __device__ __forceinline__ void load_weight(float (
   }
 }
 
-/* Threads for a row of so many vectors. */
-unsigned threads_for(int64_t vectors) {
-  int64_t threads = divide_up(divide_up(vectors, ITEMS), WARP) * WARP;
+/* Threads for a row of so many vectors, n a thread. */
+unsigned threads_for(int64_t vectors, int n) {
+  int64_t threads = divide_up(divide_up(vectors, n), WARP) * WARP;
   return (unsigned)(threads > WARP ? threads : WARP);
 }
 
@@ -129,57 +129,82 @@ struct backward {
   int64_t rows, width;
 };
 
-template <typename T, typename W, bool DW> __global__ void __launch_bounds__(THREADS_MOST) differentiate(backward b) {
+/* A thread's vectors of the three rows of an operand set, on their way through shared memory:
+ * while one row is computed, the next arrives. */
+template <typename T, int N> struct arriving {
+  static constexpr int WIDTH = 16 / sizeof(T);
+  const backward &b;
+  vec<T, WIDTH> *slots; /* every blockDim.x-th is this thread's */
+  int vectors;
+
+  __device__ __forceinline__ vec<T, WIDTH> &slot(int which, int k) { return slots[(which * N + k) * blockDim.x + threadIdx.x]; }
+
+  __device__ __forceinline__ void fetch(int64_t row) {
+    if (row >= b.rows) return;
+#pragma unroll
+    for (int which = DY; which <= GRAD_RESIDUAL; which++) {
+      const T *from = (const T *)b.data[which] + b.at.offset(which, row);
+#pragma unroll
+      for (int k = 0; k < N; k++) {
+        int i = threadIdx.x + k * blockDim.x;
+        if (b.data[which] && i < vectors) copy_async(&slot(which - DY, k), from + i * WIDTH);
+      }
+    }
+  }
+};
+
+/* A thread keeps N vectors of each operand. */
+template <typename T, typename W, bool DW, int N> __global__ void __launch_bounds__(THREADS_MOST) differentiate(backward b) {
   constexpr int WIDTH = 16 / sizeof(T);
+  extern __shared__ uint4 slots[]; /* [3][N][blockDim.x] */
   __shared__ float shared[WARP];
   int vectors = (int)(b.width / WIDTH);
-  float dw[DW ? ITEMS : 1][WIDTH] = {};
+  arriving<T, N> next = {b, (vec<T, WIDTH> *)slots, vectors};
+  float dw[DW ? N : 1][WIDTH] = {};
+  next.fetch(blockIdx.x);
   for (int64_t row = blockIdx.x; row < b.rows; row += gridDim.x) {
-    const T *dy = (const T *)b.data[DY] + b.at.offset(DY, row), *h = (const T *)b.data[GRAD_H] + b.at.offset(GRAD_H, row);
-    const T *residual = b.data[GRAD_RESIDUAL] ? (const T *)b.data[GRAD_RESIDUAL] + b.at.offset(GRAD_RESIDUAL, row) : nullptr;
     T *dx = (T *)b.data[DX] + b.at.offset(DX, row);
     float rstd = b.rstd[row], sum = 0;
-    vec<T, WIDTH> kept_dy[ITEMS], kept_h[ITEMS];
+    vec<T, WIDTH> dy[N], h[N], plus[N] = {};
+    wait_copies();
 #pragma unroll
-    for (int k = 0; k < ITEMS; k++) {
-      int i = threadIdx.x + k * blockDim.x;
-      if (i >= vectors) continue;
-      kept_dy[k] = load_vec<T, WIDTH>(dy + i * WIDTH);
-      kept_h[k] = load_vec<T, WIDTH>(h + i * WIDTH);
+    for (int k = 0; k < N; k++) {
+      dy[k] = next.slot(0, k);
+      h[k] = next.slot(1, k);
+      if (b.data[GRAD_RESIDUAL]) plus[k] = next.slot(2, k);
     }
+    next.fetch(row + gridDim.x);
 #pragma unroll
-    for (int k = 0; k < ITEMS; k++) {
+    for (int k = 0; k < N; k++) {
       int i = threadIdx.x + k * blockDim.x;
       if (i >= vectors) continue;
       float w[WIDTH];
       load_weight<W, WIDTH>(w, (const W *)b.w + i * WIDTH);
 #pragma unroll
       for (int e = 0; e < WIDTH; e++) {
-        float product = to_f32(kept_dy[k].v[e]) * to_f32(kept_h[k].v[e]);
+        float product = to_f32(dy[k].v[e]) * to_f32(h[k].v[e]);
         sum += product * w[e];
         if constexpr (DW) dw[k][e] += product * rstd;
       }
     }
     float factor = rstd * rstd * (block_sum(sum, shared) / (float)b.width);
 #pragma unroll
-    for (int k = 0; k < ITEMS; k++) {
+    for (int k = 0; k < N; k++) {
       int i = threadIdx.x + k * blockDim.x;
       if (i >= vectors) continue;
       float w[WIDTH];
       load_weight<W, WIDTH>(w, (const W *)b.w + i * WIDTH);
-      vec<T, WIDTH> plus = {};
-      if (residual) plus = load_vec<T, WIDTH>(residual + i * WIDTH);
 #pragma unroll
       for (int e = 0; e < WIDTH; e++) {
-        float g = to_f32(kept_dy[k].v[e]) * w[e], d = rstd * (g - to_f32(kept_h[k].v[e]) * factor);
-        plus.v[e] = from_f32<T>(residual ? d + to_f32(plus.v[e]) : d);
+        float g = to_f32(dy[k].v[e]) * w[e], d = rstd * (g - to_f32(h[k].v[e]) * factor);
+        plus[k].v[e] = from_f32<T>(d + to_f32(plus[k].v[e]));
       }
-      store_vec<T, WIDTH>(dx + i * WIDTH, plus);
+      store_vec<T, WIDTH>(dx + i * WIDTH, plus[k]);
     }
   }
   if constexpr (DW) {
 #pragma unroll
-    for (int k = 0; k < ITEMS; k++) {
+    for (int k = 0; k < N; k++) {
       int i = threadIdx.x + k * blockDim.x;
       if (i >= vectors) continue;
 #pragma unroll
@@ -296,11 +321,9 @@ int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
     normalise_plain<<<rows, PLAIN_THREADS, 0, call->stream>>>(f);
     return launched(text, bytes);
   }
-  unsigned threads = threads_for(f.width * float_bytes(x->dtype) / 16);
-  if (w->dtype == TRAINER_F32)
-    WITH_FLOAT(T, x->dtype, (normalise<T, float><<<rows, threads, 0, call->stream>>>(f)));
-  else
-    WITH_FLOAT(T, x->dtype, (normalise<T, T><<<rows, threads, 0, call->stream>>>(f)));
+  unsigned threads = threads_for(f.width * float_bytes(x->dtype) / 16, ITEMS);
+  if (w->dtype == TRAINER_F32) WITH_FLOAT(T, x->dtype, (normalise<T, float><<<rows, threads, 0, call->stream>>>(f)));
+  else WITH_FLOAT(T, x->dtype, (normalise<T, T><<<rows, threads, 0, call->stream>>>(f)));
   return launched(text, bytes);
 }
 
@@ -318,8 +341,11 @@ int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
   return TRAINER_OK;
 }
 
+/* As many as run at a time, so that few parts are summed. */
 int64_t grad_blocks(const struct call *call) {
-  int64_t rows = rows_of(&call->out[0]), most = (int64_t)call->gpu->multiprocessors * BLOCKS_PER_MULTIPROCESSOR;
+  const struct view *dx = &call->out[0];
+  int64_t rows = rows_of(dx), vectors = last_dim(dx) * float_bytes(dx->dtype) / 16;
+  int64_t most = (int64_t)call->gpu->multiprocessors * (RESIDENT / threads_for(vectors < THREADS_MOST ? vectors : THREADS_MOST, 1));
   return rows < most ? rows : most;
 }
 
@@ -327,9 +353,19 @@ uint64_t grad_workspace(const struct call *call) {
   return call->out[1].present ? (uint64_t)(grad_blocks(call) * last_dim(&call->out[0])) * sizeof(float) : 0;
 }
 
-template <typename T, typename W> void launch_grad(const backward &b, unsigned blocks, unsigned threads, cudaStream_t stream) {
-  if (b.parts) differentiate<T, W, true><<<blocks, threads, 0, stream>>>(b);
-  else differentiate<T, W, false><<<blocks, threads, 0, stream>>>(b);
+template <typename T, typename W, int N> void launch_grad_of(const backward &b, unsigned blocks, unsigned threads, cudaStream_t stream) {
+  auto kernel = b.parts ? differentiate<T, W, true, N> : differentiate<T, W, false, N>;
+  size_t bytes = (size_t)(GRAD_ROWS - DY) * N * threads * 16;
+  cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+  kernel<<<blocks, threads, bytes, stream>>>(b);
+}
+
+/* As few vectors a thread as the row's width allows: the more threads, the more is on its way. */
+template <typename T, typename W> void launch_grad(const backward &b, unsigned blocks, cudaStream_t stream) {
+  int64_t vectors = b.width * (int64_t)sizeof(T) / 16;
+  if (vectors <= THREADS_MOST) launch_grad_of<T, W, 1>(b, blocks, threads_for(vectors, 1), stream);
+  else if (vectors <= 2 * THREADS_MOST) launch_grad_of<T, W, 2>(b, blocks, threads_for(vectors, 2), stream);
+  else launch_grad_of<T, W, ITEMS>(b, blocks, threads_for(vectors, ITEMS), stream);
 }
 
 int32_t grad_run(const struct call *call, char *text, uint64_t bytes) {
@@ -346,9 +382,8 @@ int32_t grad_run(const struct call *call, char *text, uint64_t bytes) {
   b.width = last_dim(dy);
   if (b.rows == 0) return TRAINER_OK;
   if (fits_vectors(b.at, b.data, b.dtype, w, b.width)) {
-    unsigned threads = threads_for(b.width * float_bytes(dy->dtype) / 16);
-    if (w->dtype == TRAINER_F32) WITH_FLOAT(T, dy->dtype, (launch_grad<T, float>(b, blocks, threads, call->stream)));
-    else WITH_FLOAT(T, dy->dtype, (launch_grad<T, T>(b, blocks, threads, call->stream)));
+    if (w->dtype == TRAINER_F32) WITH_FLOAT(T, dy->dtype, (launch_grad<T, float>(b, blocks, call->stream)));
+    else WITH_FLOAT(T, dy->dtype, (launch_grad<T, T>(b, blocks, call->stream)));
   } else {
     differentiate_plain<<<blocks, PLAIN_THREADS, 0, call->stream>>>(b);
   }
