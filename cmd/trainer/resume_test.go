@@ -242,6 +242,31 @@ func TestCheckpointsGoOn(t *testing.T) {
 	})
 }
 
+// A checkpoint of an expanded model holds its new blocks alone, and a run that ends where it stands
+// makes a whole model of it.
+func TestCheckpointsOfExpandedModels(t *testing.T) {
+	whole := newRealRun(t, "llama_pro", "--model_name", expandedDemo(t), "--batch_size", "2", "--save_steps", "2")
+	whole.train(t)
+	want := whole.outcome(t)
+	at := filepath.Join(whole.out, "checkpoint-2")
+	require.NoFileExists(t, filepath.Join(at, "model.safetensors"))
+	require.NoFileExists(t, filepath.Join(at, "config.json"))
+	blocks, err := os.Stat(filepath.Join(at, "blocks.safetensors"))
+	require.NoError(t, err)
+	model, err := os.Stat(filepath.Join(whole.out, "model.safetensors"))
+	require.NoError(t, err)
+	require.Less(t, 2*blocks.Size(), model.Size())
+
+	rest := whole.in(filepath.Join(t.TempDir(), "out"), "--resume", at)
+	rest.train(t)
+	require.Equal(t, want, rest.outcome(t))
+	short := whole.in(filepath.Join(t.TempDir(), "short"), "--max_steps", "2", "--save_steps", "0")
+	short.train(t)
+	there := whole.in(filepath.Join(t.TempDir(), "there"), "--max_steps", "2", "--save_steps", "0", "--resume", at)
+	there.train(t)
+	require.Equal(t, weightFiles(t, short.out), weightFiles(t, there.out))
+}
+
 // A folder with other things in it is not taken for a run's own.
 func TestAutoRefusesForeignFolders(t *testing.T) {
 	r := newLongRun(t)
