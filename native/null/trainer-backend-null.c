@@ -34,8 +34,8 @@ TRAINER_EXPORT const char trainer_backend_manifest[] =
  * the cases.
  *
  * check says whether the operands are what the op wants: check.h has one for every op. Add
- * what yours cannot do. Views have no data yet. run does it. Ops of tier 0 must take f32, bf16 and f16
- * storage (computed in f32), and i32 and u8 where the header says so. */
+ * what yours cannot do. Views have no data yet. run does it. Ops of tier 0 must take f32,
+ * bf16 and f16 storage (computed in f32), and i32 and u8 where the header says so. */
 struct op {
   uint32_t id;
   const char *name;
