@@ -45,7 +45,7 @@ demo: build ## fine-tune the embedded model, in about a minute
 
 test: build ## build, then run every test this machine can run
 	@test -d "$(SHARED)" || echo "make: $(SHARED) is absent: tests that need it are skipped and listed below"
-	@$(GO) test -json ./... | go run ./internal/tally
+	@$(GO) test -timeout 60m -json ./... | go run ./internal/tally
 
 lint: neon ## gofmt, vet, staticcheck, and whether the NEON files and telemetry compile
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "make: run gofmt -w on these"; exit 1; }

@@ -42,4 +42,12 @@ void backend_queue_close(struct queue *queue);
 void *backend_host_new(struct device *device, uint64_t bytes);
 void backend_host_end(struct device *device, void *memory);
 
+/* The entries of the border that all share, in an initialiser of a trainer_backend_table. */
+#define BACKEND_ENTRIES                                                                                                    \
+  .shutdown = devices_shutdown, .device_close = device_close, .device_stats = device_stats, .query_ops = query_ops,        \
+  .buffer_alloc = buffer_alloc, .buffer_free = buffer_free, .list_check = list_check, .plan_create = plan_create,          \
+  .plan_destroy = plan_destroy, .queue_create = queue_create, .queue_destroy = queue_destroy,                              \
+  .queue_progress = queue_progress, .submit = queue_submit, .timeline_create = timeline_create,                            \
+  .timeline_destroy = timeline_destroy, .timeline_read = timeline_read, .timeline_wait = timeline_wait
+
 #endif

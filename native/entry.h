@@ -63,15 +63,6 @@ static inline int32_t trainer_fail(trainer_error *error, int32_t status, const c
   return trainer_fail_at(error, status, 0, TRAINER_NO_RECORD, text);
 }
 
-/* Whether every dtype that a query asks about is one that backends must store, and the
- * weight's a float: what a kernel claims that says nothing of its own. */
-static inline int trainer_asks_stored(const trainer_op_query *query) {
-  const uint32_t floats = 1u << TRAINER_F32 | 1u << TRAINER_BF16 | 1u << TRAINER_F16;
-  const uint32_t stored = floats | 1u << TRAINER_I32 | 1u << TRAINER_U8;
-  return (query->dtype == 0 || (query->dtype < 32 && stored >> query->dtype & 1)) &&
-         (query->weight_dtype == 0 || (query->weight_dtype < 32 && floats >> query->weight_dtype & 1));
-}
-
 /* The whole of trainer_backend_query_v1 but for the table: agrees on a version and
  * fills the reply. */
 static inline int32_t trainer_answer_query(const trainer_host_info *given, trainer_reply *reply, const trainer_backend_table *table) {

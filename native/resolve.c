@@ -104,8 +104,8 @@ static void make_view(struct view *view, const trainer_operand *operand) {
   }
 }
 
-static void make_record(struct resolved_record *made, const struct list_record *record, struct view *views, struct bound *bounds) {
-  *made = (struct resolved_record){
+static void make_record(struct record *made, const struct list_record *record, struct view *views, struct bound *bounds) {
+  *made = (struct record){
       .op = record->head->op,
       .n_out = record->head->n_outputs,
       .n_in = record->head->n_inputs,
@@ -113,7 +113,8 @@ static void make_record(struct resolved_record *made, const struct list_record *
       .n_after = record->head->n_after,
       .lane = record->head->lane,
       .after = record->after,
-      .views = views,
+      .out = views,
+      .in = views + record->head->n_outputs,
       .attr = record->attr,
       .bounds = bounds,
   };
@@ -184,7 +185,7 @@ static int32_t bind_views(struct resolved *resolved, const trainer_binding *bind
   int more;
   int32_t status = walk_open(resolved, &walk, text, sizeof text, error);
   for (uint32_t i = 0; status == TRAINER_OK && i < resolved->record_count; i++) {
-    struct view *views = resolved->records[i].views;
+    struct view *views = resolved->records[i].out;
     status = list_next(&walk, &record, &more);
     for (uint32_t k = 0; !status && k < record.n_operands; k++)
       if (views[k].present) status = bind_operand(resolved, &views[k], &record.operands[k], bindings, params, text, sizeof text);
@@ -218,7 +219,7 @@ int32_t resolved_bind(struct resolved *resolved, const struct binding_rules *rul
   return status ? status : bind_views(resolved, bindings, rules->params, error);
 }
 
-void record_apply_bounds(const struct resolved_record *record) {
+void record_apply_bounds(const struct record *record) {
   for (uint32_t i = 0; i < record->n_bounds; i++) {
     const struct bound *bound = &record->bounds[i];
     int64_t extent = *(const int32_t *)bound->by->data;

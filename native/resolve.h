@@ -4,30 +4,7 @@
 #define TRAINER_NATIVE_RESOLVE_H
 
 #include "buffer.h"
-#include "view.h"
-
-/* A dimension whose extent stands in memory when the record runs. */
-struct bound {
-  struct view *view;
-  const struct view *by;
-  uint32_t dim;
-  int64_t limit; /* the shape the list states */
-};
-
-struct resolved_record {
-  uint32_t op;
-  uint32_t n_out;
-  uint32_t n_in;
-  uint32_t attr_bytes;
-  uint32_t n_bounds;
-  uint32_t n_after;
-  uint32_t lane;
-  const uint32_t *after; /* records of other lanes that this one comes after */
-  struct view *views; /* outputs first */
-  const void *attr;
-  struct bound *bounds;
-  const char *name; /* of the op, for error texts; the backend sets it */
-};
+#include "record.h"
 
 struct resolved {
   uint64_t serial;
@@ -35,7 +12,7 @@ struct resolved {
   uint32_t slot_count;
   uint64_t params_bytes;
   uint64_t bytes; /* of all memory below */
-  struct resolved_record *records;
+  struct record *records;
   trainer_list *list; /* own copy */
   struct view *views;
   struct bound *bounds;
@@ -62,7 +39,7 @@ int32_t resolved_bind(struct resolved *resolved, const struct binding_rules *rul
 
 /* Sets bounded dimensions to their extents of now, never above what was checked. For a
  * backend whose host reads the device's memory. */
-void record_apply_bounds(const struct resolved_record *record);
+void record_apply_bounds(const struct record *record);
 
 /* Fills error for one record of the list, and returns status. */
 int32_t resolved_fail(const struct resolved *resolved, uint32_t record, int32_t status, const char *text, trainer_error *error);

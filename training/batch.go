@@ -21,45 +21,24 @@ type StepResult struct {
 
 // Step runs one optimizer step: every micro-batch forward and backward, then the
 // update. step counts from 0.
-func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, error) {
-	var r StepResult
+func (e *Engine) Step(batches []data.Batch, lr float64, step int) (r StepResult, err error) {
 	for _, b := range batches {
 		r.Tokens += b.Tokens
 		r.Padded += b.Rows * b.Seq
 		r.Labelled += b.Labelled
 	}
-	type pending struct {
-		ticket *session.Ticket
-		loss   *op.Value
-		weight float64
+	queue, update, err := e.queueStep(batches, r.Labelled, lr, step)
+	if err != nil {
+		return r, err
 	}
-	var queue []pending
-	var last *session.Ticket // the run that holds the update
-	for _, b := range batches {
-		scale := 1 / float64(r.Labelled)
-		if !e.Settings.PerToken {
-			scale = 1 / (float64(b.Labelled) * float64(len(batches)))
-		}
-		t, loss, err := e.micro(b, true, e.params(lr, scale, step))
+	for _, q := range queue {
+		out, err := q.ticket.Wait()
 		if err != nil {
 			return r, err
 		}
-		queue, last = append(queue, pending{t, loss, scale}), t
+		r.Loss += float32At(out[q.loss]) * q.weight
 	}
-	if !e.fused() {
-		var err error
-		if last, err = e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}}); err != nil {
-			return r, err
-		}
-	}
-	for _, p := range queue {
-		out, err := p.ticket.Wait()
-		if err != nil {
-			return r, err
-		}
-		r.Loss += float32At(out[p.loss]) * p.weight
-	}
-	out, err := last.Wait()
+	out, err := update.Wait()
 	if err != nil {
 		return r, err
 	}
@@ -69,6 +48,33 @@ func (e *Engine) Step(batches []data.Batch, lr float64, step int) (StepResult, e
 		r.LossScale = float32At(out[e.update.scale])
 	}
 	return r, nil
+}
+
+// queued is a micro-batch under way.
+type queued struct {
+	ticket *session.Ticket
+	loss   *op.Value // sum over its labelled tokens
+	weight float64   // of that in the loss of the step
+}
+
+// queueStep queues the micro-batches of a step, of so many labelled tokens, and the update,
+// which rides with the last of them or is a run of its own.
+func (e *Engine) queueStep(batches []data.Batch, labelled int, lr float64, step int) (queue []queued, update *session.Ticket, err error) {
+	for _, b := range batches {
+		weight := 1 / float64(labelled)
+		if !e.Settings.PerToken {
+			weight = 1 / (float64(b.Labelled) * float64(len(batches)))
+		}
+		t, loss, err := e.micro(b, true, e.params(lr, weight, step))
+		if err != nil {
+			return nil, nil, err
+		}
+		queue, update = append(queue, queued{t, loss, weight}), t
+	}
+	if !e.fused() {
+		update, err = e.Session.Run(session.Run{Params: e.params(lr, 1, step), Parts: []session.Part{{Program: e.step}}})
+	}
+	return queue, update, err
 }
 
 // Evaluate is the mean loss over the labelled tokens of batches. It ends early, with the

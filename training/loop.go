@@ -224,22 +224,7 @@ func (r *runner) step(micro [][]int) error {
 	if err != nil {
 		return err
 	}
-	r.state.Step++
-	r.state.Loss = metrics.Number(result.Loss)
-	if result.Skipped {
-		r.state.SkippedAll++
-	}
-	seconds := time.Since(began).Seconds()
-	r.rate.Add(result.Tokens, seconds)
-	used, _, err := r.engine.Session.Stats()
-	if err != nil {
-		return err
-	}
-	err = r.report(metrics.Step{Step: r.state.Step, Epoch: metrics.Number(float64(r.state.Step) / float64(r.state.PerEpoch)), Loss: metrics.Number(result.Loss),
-		LearningRate: metrics.Number(lr), GradNorm: metrics.Number(result.GradNorm), Tokens: result.Tokens, PaddedTokens: result.Padded,
-		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used,
-		SkippedSteps: r.state.SkippedAll, LossScale: metrics.Number(result.LossScale)})
-	if err != nil {
+	if err := r.taken(result, lr, time.Since(began).Seconds()); err != nil {
 		return err
 	}
 	if err := r.watch(result); err != nil {
@@ -256,6 +241,24 @@ func (r *runner) step(micro [][]int) error {
 		return r.save()
 	}
 	return nil
+}
+
+// taken counts a step and reports it.
+func (r *runner) taken(result StepResult, lr, seconds float64) error {
+	r.state.Step++
+	r.state.Loss = metrics.Number(result.Loss)
+	if result.Skipped {
+		r.state.SkippedAll++
+	}
+	r.rate.Add(result.Tokens, seconds)
+	used, _, err := r.engine.Session.Stats()
+	if err != nil {
+		return err
+	}
+	return r.report(metrics.Step{Step: r.state.Step, Epoch: metrics.Number(float64(r.state.Step) / float64(r.state.PerEpoch)), Loss: r.state.Loss,
+		LearningRate: metrics.Number(lr), GradNorm: metrics.Number(result.GradNorm), Tokens: result.Tokens, PaddedTokens: result.Padded,
+		LabelledTokens: result.Labelled, Seconds: metrics.Number(seconds), TokensPerSecond: metrics.Number(float64(result.Tokens) / seconds), MemoryBytes: used,
+		SkippedSteps: r.state.SkippedAll, LossScale: metrics.Number(result.LossScale)})
 }
 
 // recorded takes a step, and records it where that is asked for.

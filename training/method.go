@@ -2,6 +2,7 @@ package training
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"trainer/core/abi"
@@ -40,12 +41,7 @@ func (m Method) trains(spec model.Spec) bool {
 	if !m.Expanded {
 		return !m.Adapters()
 	}
-	for _, block := range m.Blocks {
-		if block == spec.Block {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(m.Blocks, spec.Block)
 }
 
 // format is how a matrix of the base is stored.

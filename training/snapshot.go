@@ -14,8 +14,11 @@ import (
 	"trainer/training/checkpoint"
 )
 
-// statesFile holds what lies on the device between two steps besides the trained weights.
-const statesFile = "optimizer.safetensors"
+// Files of a checkpoint.
+const (
+	statesFile = "optimizer.safetensors" // what lies on the device between two steps besides the trained weights
+	blocksFile = "blocks.safetensors"    // the trained blocks of an expanded model
+)
 
 // betweenSteps lists it: the optimizer's moments, and what decides about steps. Gradients
 // are none of it, since accumulators are zero then.
@@ -39,14 +42,30 @@ func stateSpec(v *op.Value) safetensors.Spec {
 	return safetensors.Spec{Name: v.Name, DType: dtype, Shape: v.Shape}
 }
 
-// SaveStates writes what Restore needs besides the adapter or model into a folder, durably.
+// SaveStates writes what Restore needs besides the trained weights into a folder, durably.
 func (e *Engine) SaveStates(dir string) error {
-	states := e.betweenSteps()
+	return e.writeStates(filepath.Join(dir, statesFile), e.betweenSteps())
+}
+
+// SaveBlocks writes the trained blocks of an expanded model into a folder, durably, and nothing of
+// its other weights.
+func (e *Engine) SaveBlocks(dir string) error {
+	return e.writeStates(filepath.Join(dir, blocksFile), e.trainedValues())
+}
+
+func (e *Engine) trainedValues() (values []*op.Value) {
+	for _, t := range e.Net.Trained {
+		values = append(values, t.Value)
+	}
+	return values
+}
+
+func (e *Engine) writeStates(path string, states []*op.Value) error {
 	var specs []safetensors.Spec
 	for _, v := range states {
 		specs = append(specs, stateSpec(v))
 	}
-	w, err := safetensors.Create(filepath.Join(dir, statesFile), specs, nil)
+	w, err := safetensors.Create(path, specs, nil)
 	if err != nil {
 		return err
 	}
@@ -63,32 +82,45 @@ func (e *Engine) SaveStates(dir string) error {
 	return w.Commit()
 }
 
-// Restore fills everything that training changes from a folder to which the adapter or the
-// model and SaveStates were written. Errors are *fault.Error.
+// Restore fills everything that training changes from a folder to which SaveStates was written,
+// and what the method trains: the adapter, the blocks or the model. Errors are *fault.Error.
 func (e *Engine) Restore(dir string) error {
-	load := e.LoadAdapter
-	if !e.Net.Method.Adapters() {
-		load = e.loadModel
-	}
-	if err := load(dir); err != nil {
+	if err := e.restoreTrained(dir); err != nil {
 		return err
 	}
-	f, err := safetensors.Open(filepath.Join(dir, statesFile))
+	if err := e.readStates(filepath.Join(dir, statesFile), e.betweenSteps()); err != nil {
+		return err
+	}
+	return e.Session.Sync()
+}
+
+func (e *Engine) restoreTrained(dir string) error {
+	switch m := e.Net.Method; {
+	case m.Adapters():
+		return e.LoadAdapter(dir)
+	case m.Expanded:
+		return e.readStates(filepath.Join(dir, blocksFile), e.trainedValues())
+	}
+	return e.loadModel(dir)
+}
+
+func (e *Engine) readStates(path string, states []*op.Value) error {
+	f, err := safetensors.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	for _, v := range e.betweenSteps() {
+	for _, v := range states {
 		info, _ := f.Tensor(v.Name)
 		if want := stateSpec(v); info.DType != want.DType || !slices.Equal(info.Shape, want.Shape) {
-			return misfit(f.Path(), info, want)
+			return misfit(path, info, want)
 		}
 		err := e.Session.Fill(nil, v, func(dst []byte, from int64) error { return f.Read(info, dst, from) })
 		if err != nil {
 			return err
 		}
 	}
-	return e.Session.Sync()
+	return nil
 }
 
 // loadModel fills every trained weight from a model folder.

@@ -24,9 +24,12 @@ import (
 func (e *Engine) saver(dir string) func(checkpoint.State) error {
 	return func(s checkpoint.State) error {
 		_, err := checkpoint.Write(dir, s.Step, func(folder string) error {
-			save := func(dir string) error { return e.SaveAdapter(dir, "base") }
-			if !e.Net.Method.Adapters() {
-				save = e.SaveModel
+			save := e.SaveModel
+			switch m := e.Net.Method; {
+			case m.Adapters():
+				save = func(dir string) error { return e.SaveAdapter(dir, "base") }
+			case m.Expanded:
+				save = e.SaveBlocks
 			}
 			if err := save(folder); err != nil {
 				return err

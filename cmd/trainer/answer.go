@@ -76,10 +76,7 @@ func runGenerate(ctx context.Context, job Job, events Events) (result Result, er
 		return result, err
 	}
 	defer w.close(&err)
-	if err := w.prepare(training.Uses{Source: w.source, Generate: w.longestText()}); err != nil {
-		return result, err
-	}
-	if err := w.allocate(); err != nil {
+	if err := w.ready(training.Uses{Source: w.source, Generate: w.longestText()}); err != nil {
 		return result, err
 	}
 	stops, err := w.stops()

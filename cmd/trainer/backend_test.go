@@ -39,6 +39,7 @@ func inFolder(t *testing.T, dir, tool string, args ...string) string {
 
 // A new backend compiles at once, with make and with CMake, loads, and claims no op.
 func TestNewBackend(t *testing.T) {
+	t.Parallel()
 	dir := newProject(t, "some-thing", "c")
 	lib := filepath.Join(dir, plugin.FileName("some-thing"))
 	inFolder(t, dir, "make")

@@ -12,6 +12,7 @@ import (
 
 // A benchmark names what bounds each op, what submitting takes, and whether ops are composed.
 func TestBenchOfABackend(t *testing.T) {
+	t.Parallel()
 	r := trainer(t, "backend", "bench", realBackend(t), "--op", "copy,rope", "--models", "tiny", "--json")
 	require.Equal(t, 0, r.code, r.err)
 	var b BackendBench

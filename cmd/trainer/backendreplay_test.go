@@ -28,6 +28,7 @@ func recordedStep(t *testing.T) string {
 // A recorded step is right on the backend that recorded it, and on one that composes it. Of a
 // backend with one wrong op its first record is found.
 func TestReplayFindsTheWrongRecord(t *testing.T) {
+	t.Parallel()
 	step := recordedStep(t)
 	good := realBackend(t)
 	r := trainer(t, "backend", "replay", step, "--backend", "foo", "--backend_path", filepath.Dir(good), "--json")

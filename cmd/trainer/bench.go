@@ -27,8 +27,7 @@ share of it that training reaches.`,
 	cmd.Flags().BoolVar(&options.Profile, "profile", false, "after the steps, time the nodes of one, each alone where the backend has no times: tables by phase and op, and a trace for chrome://tracing")
 	cmd.Flags().StringVar(&options.Profiling, "profiling_output", "profiles", "with --profile: `PATH` of the trace, a folder or a file that ends in .json")
 	cmd.Flags().BoolVar(&options.Ops, "ops", false, "instead of steps, time every kind of op alone, at the sizes of a step, against what bounds it")
-	var files modelToWrite
-	cmd.Flags().StringVar(&files.dir, "write_model", "", "instead of measuring, write a folder `DIR` of random bf16 weights of the --shape")
+	writeModel := cmd.Flags().String("write_model", "", "instead of measuring, write a folder `DIR` of random bf16 weights of the --shape")
 	cmd.Flags().StringVar(&options.Tokenizer, "tokenizer", "", "a model folder `DIR` whose tokenizer reads the --dataset, or is put beside the weights of --write_model; training asks for one there")
 	asJSON := addJSON(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -39,31 +38,42 @@ share of it that training reaches.`,
 		if err := checkTogether(cmd); err != nil {
 			return err
 		}
-		if files.dir != "" {
-			files.tokenizer = options.Tokenizer
-			return c.writeModel(files, settings)
+		if *writeModel != "" {
+			return c.writeModel(modelToWrite{*writeModel, options.Tokenizer}, settings)
 		}
-		job := Job{Command: benchCommand, Config: settings, Bench: options}
-		if err := checkModelOrShape(&job); err != nil {
-			return err
-		}
-		if err := options.checkRows(job); err != nil {
-			return err
-		}
-		if job.Device, err = chooseDevice(&job.Config); err != nil {
-			return err
-		}
-		c.note("%s", job.Device.Why)
-		result, err := launch(job, c.showBench)
+		job, err := prepareBench(settings, options)
 		if err != nil {
 			return err
 		}
-		if result.Bench == nil {
-			return fmt.Errorf("the worker measured nothing")
-		}
-		return c.benchResult(*result.Bench, *asJSON)
+		return c.bench(job, *asJSON)
 	}
 	return cmd
+}
+
+// prepareBench checks what can be checked without a backend and makes the job.
+func prepareBench(c config.Config, options BenchOptions) (job Job, err error) {
+	job = Job{Command: benchCommand, Config: c, Bench: options}
+	if err := checkModelOrShape(&job); err != nil {
+		return job, err
+	}
+	if err := options.checkRows(job); err != nil {
+		return job, err
+	}
+	job.Device, err = chooseDevice(&job.Config)
+	return job, err
+}
+
+// bench has a worker measure and shows it.
+func (c *console) bench(job Job, asJSON bool) error {
+	c.note("%s", job.Device.Why)
+	result, err := launch(job, c.showBench)
+	if err != nil {
+		return err
+	}
+	if result.Bench == nil {
+		return fmt.Errorf("the worker measured nothing")
+	}
+	return c.benchResult(*result.Bench, asJSON)
 }
 
 // checkTogether refuses flags of a benchmark that do not go together, and those without the

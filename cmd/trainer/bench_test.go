@@ -86,6 +86,7 @@ func TestBenchProfile(t *testing.T) {
 
 // On a data set the tokens of its rows count, and padding does not.
 func TestBenchDataset(t *testing.T) {
+	t.Parallel()
 	single := bench(t, "--dataset", demoFile(t, "train.jsonl"), "--context_length", "160", "--max_steps", "4")
 	assert.Equal(t, 4, single.Steps)
 	assert.Positive(t, float64(single.PaddingShare))
@@ -102,6 +103,7 @@ func TestBenchDataset(t *testing.T) {
 
 // Every family is timed against what bounds it.
 func TestBenchOps(t *testing.T) {
+	t.Parallel()
 	b := bench(t, "--ops")
 	timed := map[string]bool{}
 	for _, o := range b.Ops {
@@ -143,6 +145,7 @@ func TestBenchTables(t *testing.T) {
 // A made-up model folder is one that training and measuring accept, the same from the same
 // seed.
 func TestWriteModel(t *testing.T) {
+	t.Parallel()
 	shape, err := llama.ReadConfig(demoFile(t, "model"))
 	require.NoError(t, err)
 	weights := map[string]string{}

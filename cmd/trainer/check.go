@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"trainer/fault"
@@ -75,29 +74,14 @@ func checkModel(c *config.Config) (string, error) {
 	if err := llama.CheckWeights(shape, folder); err != nil {
 		return "", err
 	}
-	if err := keepStored(c, shape, folder); err != nil {
+	stored, err := storedQuantiser(shape, folder)
+	if err != nil {
+		return "", err
+	}
+	if err := c.KeepStored(stored); err != nil {
 		return "", err
 	}
 	return dir, checkAdapter("--init_adapter", c.InitAdapter)
-}
-
-// keepStored sets the quantiser to that of a model which is stored quantised. Another one that
-// was asked for is refused, and so is to train such weights.
-func keepStored(c *config.Config, shape llama.Config, folder *safetensors.Folder) error {
-	name, err := storedQuantiser(shape, folder)
-	if name == "" || err != nil {
-		return err
-	}
-	if !c.Type().Adapters() {
-		return &fault.Error{Kind: fault.Usage, Where: "--train_type", Found: c.TrainType + " with a model that is stored quantised (" + name + ")",
-			Want: "a train type with adapters", Remedy: "or name the folder of the original weights"}
-	}
-	if asked := c.Quantization; asked != name && asked != "none" && asked != c.Type().Quantization {
-		return &fault.Error{Kind: fault.Usage, Where: "--quantization", Found: asked + " with a model that is stored as " + name,
-			Want: name, Remedy: "or name the folder of the original weights"}
-	}
-	c.Quantization = name
-	return nil
 }
 
 // storedQuantiser names what the first quantised weight of a model was quantised by, as
@@ -149,39 +133,4 @@ func checkData(name string, c config.Config) error {
 		return nil
 	}
 	return data.Check(name, data.Options{Format: c.DatasetFormat, ContextLength: c.ContextLength, Seed: c.Seed})
-}
-
-// dataOptions are those by which the records of a run are read; dir is the model's folder.
-func dataOptions(c config.Config, dir string) (data.Options, error) {
-	chat, err := data.LoadChat(dir)
-	return data.Options{Format: c.DatasetFormat, Samples: c.DatasetSamples, ContextLength: c.ContextLength, Seed: c.Seed, Chat: chat}, err
-}
-
-// dataCache keeps the tokenised data sets of a run; dir is the folder of its tokenizer.
-func dataCache(c config.Config, dir string) (cache data.Cache, err error) {
-	switch c.DataCache {
-	case "none":
-		return cache, nil
-	case "auto":
-		user, err := os.UserCacheDir()
-		if err != nil { // no home: nothing is kept
-			return cache, nil
-		}
-		cache.Dir = filepath.Join(user, "trainer", "data")
-	default:
-		cache.Dir = c.DataCache
-	}
-	cache.Maker, err = data.CacheMaker(dir, thisBuild())
-	return cache, err
-}
-
-// thisBuild tells this build of the program from others, which may tokenise otherwise.
-func thisBuild() string {
-	text := versionLine()
-	if path, err := os.Executable(); err == nil {
-		if info, err := os.Stat(path); err == nil {
-			text += fmt.Sprint(" ", info.Size(), " ", info.ModTime().UnixNano())
-		}
-	}
-	return text
 }

@@ -53,9 +53,13 @@ func (w *workshop) checkpoints(l *training.Loop, events Events, c config.Config)
 }
 
 // fillCheckpoint writes everything that the next step depends on, and what other programs
-// load.
+// load. Of an expanded model that is the new blocks; all else lies in its folder.
 func (w *workshop) fillCheckpoint(dir string, s checkpoint.State, c config.Config) error {
-	if err := w.saveWeights(dir); err != nil {
+	save := w.saveWeights
+	if w.net.Method.Expanded {
+		save = w.engine.SaveBlocks
+	}
+	if err := save(dir); err != nil {
 		return err
 	}
 	if err := w.engine.SaveStates(dir); err != nil {

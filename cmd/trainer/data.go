@@ -63,15 +63,7 @@ func loadData(s config.Config) (*data.Dataset, *tokenizer.Tokenizer, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	opts, err := dataOptions(s, dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	cache, err := dataCache(s, dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	set, _, err := cache.Load(s.Dataset, opts, tok)
+	set, _, err := recordReader{config: s, dir: dir, tok: tok}.read(s.Dataset, s.DatasetSamples)
 	return set, tok, err
 }
 

@@ -102,10 +102,7 @@ func runEval(ctx context.Context, job Job, events Events) (result Result, err er
 		return result, err
 	}
 	loop.Eval = loop.Train
-	if err := w.prepare(w.uses(loop)); err != nil {
-		return result, err
-	}
-	if err := w.allocate(); err != nil {
+	if err := w.ready(w.uses(loop)); err != nil {
 		return result, err
 	}
 	out, err := w.engine.Train(ctx, loop, events)

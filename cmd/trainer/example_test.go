@@ -27,6 +27,7 @@ func exampleBackend(t *testing.T) string {
 // A backend of mandatory ops alone fine-tunes to the losses of the CPU backend, whose fused
 // ops it has as compositions.
 func TestExampleTrainsAsTheCPUBackendDoes(t *testing.T) {
+	t.Parallel()
 	dir := exampleBackend(t)
 	for _, method := range []string{"lora", "qlora", "full"} {
 		t.Run(method, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 // A backend that was compiled for an earlier minor of the border is found and trains.
 func TestFrozenBackendsStillTrain(t *testing.T) {
+	t.Parallel()
 	libs, err := filepath.Glob("../../core/abi/frozen/*/" + runtime.GOOS + "-" + runtime.GOARCH + "/trainer-backend-frozen.so")
 	require.NoError(t, err)
 	if len(libs) == 0 {

@@ -43,6 +43,7 @@ func shell(t *testing.T, dir, prefix, lines string) (string, bool) {
 
 // The first day of somebody who has the install tree and an empty folder.
 func TestFirstDay(t *testing.T) {
+	t.Parallel()
 	prefix, empty := installTree(t), t.TempDir()
 	text, ok := shell(t, empty, prefix, `trainer backend new foo --lang c
 cd foo

@@ -41,6 +41,30 @@ type received struct {
 	err   error
 }
 
+// links are the files between launcher and worker: two pipes, and the page of the journal.
+type links struct{ commandsIn, commandsOut, eventsIn, eventsOut, journal *os.File }
+
+func openLinks() (l links, err error) {
+	if l.commandsIn, l.commandsOut, err = os.Pipe(); err != nil {
+		return l, fmt.Errorf("make a pipe: %w", err)
+	}
+	if l.eventsIn, l.eventsOut, err = os.Pipe(); err != nil {
+		err = fmt.Errorf("make a pipe: %w", err)
+	} else {
+		l.journal, err = plugin.NewJournal()
+	}
+	if err != nil {
+		l.close()
+	}
+	return l, err
+}
+
+func (l links) close() {
+	for _, f := range []*os.File{l.commandsIn, l.commandsOut, l.eventsIn, l.eventsOut, l.journal} {
+		_ = f.Close() // nothing was written, and a nil file only says that it is none
+	}
+}
+
 // startWorker starts a worker in a process group of its own, so that the terminal's
 // signals reach the launcher alone, and hands it the job.
 func startWorker(job Job) (*worker, error) {
@@ -48,47 +72,41 @@ func startWorker(job Job) (*worker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	commandsIn, commandsOut, err := os.Pipe()
+	l, err := openLinks()
 	if err != nil {
-		return nil, fmt.Errorf("make a pipe: %w", err)
+		return nil, err
 	}
-	eventsIn, eventsOut, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make a pipe: %w", err), commandsIn.Close(), commandsOut.Close())
-	}
-	journal, err := plugin.NewJournal()
-	if err != nil {
-		return nil, errors.Join(err, commandsIn.Close(), commandsOut.Close(), eventsIn.Close(), eventsOut.Close())
-	}
-	w := &worker{journal: journal, process: exec.Command(executable, workerArg), commands: &frames{out: commandsOut}, toWorker: commandsOut, output: &tail{},
+	w := &worker{journal: l.journal, process: exec.Command(executable, workerArg), commands: &frames{out: l.commandsOut}, toWorker: l.commandsOut, output: &tail{},
 		incoming: make(chan received), exited: make(chan error, 1), backend: job.Device.Candidate.Name}
-	w.process.ExtraFiles = []*os.File{commandsIn, eventsOut, journal}
+	w.process.ExtraFiles = []*os.File{l.commandsIn, l.eventsOut, l.journal}
 	if job.lock != nil {
 		w.process.ExtraFiles = append(w.process.ExtraFiles, job.lock) // held as long as the worker lives
 	}
 	w.process.Stdout, w.process.Stderr = w.output, w.output
 	w.process.WaitDelay = printWithin
 	w.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	err = w.process.Start()
-	_, _ = commandsIn.Close(), eventsOut.Close() // the worker has them
-	if err != nil {
-		_, _ = commandsOut.Close(), eventsIn.Close()
+	if err := w.process.Start(); err != nil {
+		l.close()
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
-	go func() {
-		ended := w.process.Wait()
-		w.kill() // nothing it started may live on
-		w.exited <- ended
-		time.Sleep(drainWithin)
-		_ = eventsIn.Close() // a grandchild that got away may hold the other end
-	}()
-	go w.listen(eventsIn)
+	_, _ = l.commandsIn.Close(), l.eventsOut.Close() // the worker has them
+	go w.attend(l.eventsIn)
+	go w.listen(l.eventsIn)
 	if err := w.commands.send(command{Job: &job}); err != nil && !errors.Is(err, syscall.EPIPE) {
 		w.kill()
 		_ = w.leave(leaveWithin)
 		return nil, err // a worker that died already shows in its events
 	}
 	return w, nil
+}
+
+// attend waits for the end of the process, and ends what is left of it.
+func (w *worker) attend(events *os.File) {
+	ended := w.process.Wait()
+	w.kill() // nothing it started may live on
+	w.exited <- ended
+	time.Sleep(drainWithin)
+	_ = events.Close() // a grandchild that got away may hold the other end
 }
 
 // listen hands on every event until the stream ends.

@@ -115,7 +115,7 @@ func (c *console) planTable(p PlanReport) {
 		}
 		c.result("%s", paint(bold, "1", table.title))
 		for _, l := range table.lines {
-			c.result("  %-32s %12s", l.Name, gib(l.Bytes))
+			c.result("  %-34s %12s", l.Name, gib(l.Bytes))
 		}
 	}
 	verdict := "fits"

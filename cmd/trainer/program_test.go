@@ -85,6 +85,7 @@ var metricsFields = map[string][]string{
 
 // A whole run of each train type leaves what it promises, and run.yaml repeats it.
 func TestRunsLeaveWhatTheyPromise(t *testing.T) {
+	t.Parallel()
 	for method, files := range map[string][]string{
 		"lora":  {"adapter_config.json", "adapter_model.safetensors"},
 		"qlora": {"adapter_config.json", "adapter_model.safetensors"},

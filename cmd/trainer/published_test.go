@@ -42,6 +42,7 @@ func lines(n int, format string) string {
 
 // A few steps on each, by name from the cache and by path, alone in rows and packed.
 func TestPublishedDataSets(t *testing.T) {
+	t.Parallel()
 	for name, set := range published {
 		home := t.TempDir()
 		base := filepath.Join(home, "hub", "datasets--"+set.repository)

@@ -219,6 +219,7 @@ func writeTensors(t *testing.T, dir string, tensors []writtenTensor) {
 // A model that another program quantised is what its codes stand for, as the base of
 // adapters, which name it.
 func TestModelsThatAreStoredQuantised(t *testing.T) {
+	t.Parallel()
 	original := evaluate(t, "--model_name", demoFile(t, "model"))
 	for name, q := range storedBy {
 		t.Run(name, func(t *testing.T) {
@@ -267,6 +268,15 @@ func TestQuantisedModelsAreRefused(t *testing.T) {
 		"--train_type: found full with a model that is stored quantised (nf4), expected a train type with adapters")
 	requireSentence(t, trainer(t, newRealRun(t, "lora", "--model_name", stored, "--quantization", "mlx").args...), fault.Usage,
 		"--quantization: found mlx with a model that is stored as nf4, expected nf4")
+	for _, refused := range [][2]string{{"qlora", "nf4"}, {"lora", "none"}} { // what the train type says without it
+		hqq, _ := quantisedDemo(t, storedBy["hqq"])
+		file := filepath.Join(t.TempDir(), "settings.yaml")
+		write(t, file, "quantization: "+refused[1])
+		for _, given := range [][]string{{"--quantization", refused[1]}, {"--config", file}} {
+			requireSentence(t, trainer(t, newRealRun(t, refused[0], append(given, "--model_name", hqq)...).args...), fault.Usage,
+				"--quantization: found "+refused[1]+" with a model that is stored as hqq, expected hqq; or name the folder of the original weights")
+		}
+	}
 	requireSentence(t, trainer(t, "merge", "--model_name", stored, "--adapter", oracle(t, "steps", "lora.final"), "--output_dir", filepath.Join(t.TempDir(), "out")), fault.Files,
 		"found a quantised weight, expected one of 16 or 32 bits; name the folder of the original weights")
 	for part, says := range map[string]string{".nested_absmax": "element 0: found NaN, expected a finite number", ".quant_map": "expected the numbers of NF4", ".absmax": "no such tensor"} {

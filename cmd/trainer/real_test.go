@@ -37,6 +37,7 @@ const bitsandbytesEval = 11.301379783299147
 
 // The first steps of fine-tuning a real model are those of PyTorch, PEFT and bitsandbytes.
 func TestRealFineTuningFollowsOracle(t *testing.T) {
+	t.Parallel()
 	shared := sharedFolder(t)
 	backend := filepath.Dir(realBackend(t))
 	const steps = 6

@@ -92,6 +92,7 @@ func (r realRun) killedAfter(t *testing.T, d time.Duration, both bool) (ended bo
 
 // A run that is killed at any moment comes back, and ends as if nothing had happened.
 func TestKilledRunsComeBack(t *testing.T) {
+	t.Parallel()
 	kills := 24
 	if testing.Short() {
 		kills = 6
@@ -124,6 +125,7 @@ func TestKilledRunsComeBack(t *testing.T) {
 
 // A run that is over ends at once, a longer one goes on, and a shorter one is refused.
 func TestFinishedRunsAreOver(t *testing.T) {
+	t.Parallel()
 	r := newLongRun(t)
 	r.train(t)
 	want := r.outcome(t)
@@ -162,6 +164,7 @@ func refusedRun(t *testing.T, r realRun, code fault.Kind, sentence string, more 
 // A checkpoint goes on with what it began with, wherever it lies; an older one is taken
 // where one is damaged.
 func TestCheckpointsGoOn(t *testing.T) {
+	t.Parallel()
 	whole := newLongRun(t)
 	whole.train(t)
 	want := whole.outcome(t)
@@ -239,6 +242,31 @@ func TestCheckpointsGoOn(t *testing.T) {
 	})
 }
 
+// A checkpoint of an expanded model holds its new blocks alone, and a run that ends where it stands
+// makes a whole model of it.
+func TestCheckpointsOfExpandedModels(t *testing.T) {
+	whole := newRealRun(t, "llama_pro", "--model_name", expandedDemo(t), "--batch_size", "2", "--save_steps", "2")
+	whole.train(t)
+	want := whole.outcome(t)
+	at := filepath.Join(whole.out, "checkpoint-2")
+	require.NoFileExists(t, filepath.Join(at, "model.safetensors"))
+	require.NoFileExists(t, filepath.Join(at, "config.json"))
+	blocks, err := os.Stat(filepath.Join(at, "blocks.safetensors"))
+	require.NoError(t, err)
+	model, err := os.Stat(filepath.Join(whole.out, "model.safetensors"))
+	require.NoError(t, err)
+	require.Less(t, 2*blocks.Size(), model.Size())
+
+	rest := whole.in(filepath.Join(t.TempDir(), "out"), "--resume", at)
+	rest.train(t)
+	require.Equal(t, want, rest.outcome(t))
+	short := whole.in(filepath.Join(t.TempDir(), "short"), "--max_steps", "2", "--save_steps", "0")
+	short.train(t)
+	there := whole.in(filepath.Join(t.TempDir(), "there"), "--max_steps", "2", "--save_steps", "0", "--resume", at)
+	there.train(t)
+	require.Equal(t, weightFiles(t, short.out), weightFiles(t, there.out))
+}
+
 // A folder with other things in it is not taken for a run's own.
 func TestAutoRefusesForeignFolders(t *testing.T) {
 	r := newLongRun(t)
@@ -248,6 +276,7 @@ func TestAutoRefusesForeignFolders(t *testing.T) {
 
 // A signal saves a checkpoint, whatever else is due.
 func TestSignalsSaveACheckpoint(t *testing.T) {
+	t.Parallel()
 	whole := newLongRun(t, "--num_epochs", "10", "--save_steps", "0")
 	whole.train(t)
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1} {

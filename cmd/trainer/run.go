@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,25 +23,8 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 		return result, err
 	}
 	defer w.close(&err)
-	loop, err := w.loop(events)
+	loop, start, err := w.plan(events)
 	if err != nil {
-		return result, err
-	}
-	if err := w.prepare(w.uses(loop)); err != nil {
-		return result, err
-	}
-	steps := loop.Steps(job.Config.BatchSize, job.Config.GradientAccumulationSteps)
-	report := w.report(steps)
-	if err := events.Plan(report); err != nil {
-		return result, err
-	}
-	start := w.start(report, steps)
-	if job.Config.Type().DoRA() {
-		if err := events.Log("DoRA adapters are for PEFT; for what does not read them, trainer merge folds one into its base"); err != nil {
-			return result, err
-		}
-	}
-	if err := w.goOn(&loop); err != nil {
 		return result, err
 	}
 	if err := w.allocate(); err != nil {
@@ -56,27 +36,53 @@ func runTraining(ctx context.Context, job Job, events Events) (result Result, er
 	if err := w.answer(ctx, events, loop.From.Step); err != nil && ctx.Err() == nil {
 		return result, err
 	}
-	if err := events.Start(start); err != nil {
-		return result, err
-	}
-	watched, done, err := watch(events, job)
-	if err != nil {
-		return result, err
-	}
-	defer done()
-	w.checkpoints(&loop, events, start.Config)
-	out, err := w.engine.Train(ctx, loop, watched)
+	out, err := w.train(ctx, events, loop, start)
 	result = Result{Interrupted: out.Interrupted, End: out.End}
 	if err != nil {
 		return result, err
 	}
-	if err := w.save(events); err != nil {
+	if err := w.save(events); err != nil || out.Interrupted {
 		return result, err
 	}
-	if out.Interrupted {
-		return result, nil
-	}
 	return result, w.answer(ctx, events, out.Steps)
+}
+
+// plan reads the data, prepares what the run will do and tells it. The loop begins where the
+// job's checkpoint stands.
+func (w *workshop) plan(events Events) (loop training.Loop, start Start, err error) {
+	if loop, err = w.loop(events); err != nil {
+		return loop, start, err
+	}
+	if err := w.prepare(w.uses(loop)); err != nil {
+		return loop, start, err
+	}
+	c := w.job.Config
+	steps := loop.Steps(c.BatchSize, c.GradientAccumulationSteps)
+	report := w.report(steps)
+	if err := events.Plan(report); err != nil {
+		return loop, start, err
+	}
+	if c.Type().DoRA() {
+		if err := events.Log("DoRA adapters are for PEFT; for what does not read them, trainer merge folds one into its base"); err != nil {
+			return loop, start, err
+		}
+	}
+	err = w.goOn(&loop)
+	return loop, w.start(report, steps), err
+}
+
+// train takes the steps of a loop, watched by the device's meters and saved by checkpoints.
+func (w *workshop) train(ctx context.Context, events Events, loop training.Loop, start Start) (out training.Outcome, err error) {
+	if err := events.Start(start); err != nil {
+		return out, err
+	}
+	watched, done, err := watch(events, w.job)
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	w.checkpoints(&loop, events, start.Config)
+	return w.engine.Train(ctx, loop, watched)
 }
 
 // start is what the run begins with. Its settings have nothing left to be decided.
@@ -102,44 +108,6 @@ func (w *workshop) loop(events Events) (training.Loop, error) {
 	}
 	l.Schedule, err = optim.NewSchedule(c.Schedule(l.Steps(c.BatchSize, c.GradientAccumulationSteps)))
 	return l, err
-}
-
-// dataset tokenises a data set and tells what was left out of it.
-func (w *workshop) dataset(events Events, path string, samples int) (*data.Dataset, error) {
-	opts, err := dataOptions(w.job.Config, w.texts)
-	if err != nil {
-		return nil, err
-	}
-	opts.Samples, opts.VocabSize = samples, int(w.model.Vocab())
-	cache, err := dataCache(w.job.Config, w.texts)
-	if err != nil {
-		return nil, err
-	}
-	d, unkept, err := cache.Load(path, opts, w.tok)
-	if err != nil {
-		return nil, err
-	}
-	if unkept != nil {
-		if err := events.Log("not kept in the cache of data sets: %v", unkept); err != nil {
-			return nil, err
-		}
-	}
-	s := d.Stats
-	line := fmt.Sprintf("%s: %s records, %s tokens, %s learned", filepath.Base(path), grouped(int64(s.Records)), grouped(int64(s.Tokens)), grouped(int64(s.Labelled)))
-	if s.Skipped > 0 {
-		line += fmt.Sprintf("; %s left out with nothing to learn", grouped(int64(s.Skipped)))
-	}
-	if s.Truncated > 0 {
-		line += fmt.Sprintf("; %s cut, --context_length %d fits all", grouped(int64(s.Truncated)), s.MaxLength)
-	}
-	if c := w.job.Config; c.Packing {
-		rows := len(d.Examples)
-		w.packed = max(w.packed, int64(slices.Max(d.ExampleLengths())))
-		d = d.Packed(c.ContextLength)
-		line += fmt.Sprintf("; %s samples packed into %s rows", grouped(int64(rows)), grouped(int64(len(d.Examples))))
-	}
-	w.longest = max(w.longest, int64(slices.Max(d.ExampleLengths())))
-	return d, events.Log("%s", line)
 }
 
 // uses is what a loop and the job's prompts ask of an engine.

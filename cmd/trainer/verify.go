@@ -120,10 +120,7 @@ func logitsOf(ctx context.Context, job Job) (logits []float32, err error) {
 		return nil, err
 	}
 	defer w.close(&err)
-	if err := w.prepare(training.Uses{Source: w.source, Generate: verifiedTokens}); err != nil {
-		return nil, err
-	}
-	if err := w.allocate(); err != nil {
+	if err := w.ready(training.Uses{Source: w.source, Generate: verifiedTokens}); err != nil {
 		return nil, err
 	}
 	numbers := rand.New(rand.NewPCG(job.Config.Seed, 0))

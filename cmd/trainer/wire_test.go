@@ -20,7 +20,7 @@ import (
 func testConfig(t *testing.T) config.Config {
 	t.Helper()
 	c := config.Default()
-	c.ModelName, c.Dataset, c.BackendPath, c.WarmupSteps = "a b", "d", []string{"/x"}, new(int)
+	c.ModelName, c.Dataset, c.Quantization, c.BackendPath, c.WarmupSteps = "a b", "d", "mlx", []string{"/x"}, new(int)
 	require.NoError(t, c.Resolve())
 	return c
 }

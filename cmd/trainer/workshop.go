@@ -150,6 +150,14 @@ func (w *workshop) prepare(uses training.Uses) error {
 	return nil
 }
 
+// ready prepares what the job will do and obtains and fills the memory for it.
+func (w *workshop) ready(uses training.Uses) error {
+	if err := w.prepare(uses); err != nil {
+		return err
+	}
+	return w.allocate()
+}
+
 // method is what is trained, on a base stored as the settings say.
 func (w *workshop) method() (training.Method, error) {
 	c := w.job.Config

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"trainer/core/abi"
+	"trainer/core/op"
 )
 
 // spread is the inverse scale and the zero that spread numbers over the codes from 0
@@ -122,20 +123,12 @@ func shrunk(x float32) float32 {
 }
 
 func quantiseBiased(out []*tensor, x []float32, f abi.QuantFormat) []float64 {
-	codes, top := make([]float64, len(x)), float32(int(1)<<f.Bits-1)
+	codes := make([]float64, len(x))
 	for g, at := range members(len(x), int(f.Group), false) {
-		low, high := slices.Min(pick(x, at)), slices.Max(pick(x, at))
-		scale, edge := max((high-low)/top, 1e-7), low
-		if !(math.Abs(float64(low)) > math.Abs(float64(high))) {
-			scale, edge = -scale, high
-		}
-		zero := float32(0)
-		if q := rounded(edge / scale); q != 0 {
-			scale, zero = edge/q, edge
-		}
-		out[abi.WeightScale].data[g], out[abi.WeightZero].data[g] = float64(scale), float64(zero)
+		b := op.BiasedOver(pick(x, at), f.Bits)
+		out[abi.WeightScale].data[g], out[abi.WeightZero].data[g] = float64(b.Scale), float64(b.Bias)
 		for _, i := range at {
-			codes[i] = float64(clamped((x[i]-zero)/scale, top))
+			codes[i] = float64(b.Code(x[i]))
 		}
 	}
 	return codes

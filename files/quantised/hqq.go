@@ -62,8 +62,8 @@ func (r *Reader) packing(module string) (packing, error) {
 	return p, nil
 }
 
-// describeHQQ describes a weight. Only one level of scales is stored; a scale or zero that is
-// itself quantised is refused.
+// describeHQQ describes a weight. HQQ writes scales and zeros that are quantised themselves into
+// pickles only, so a file that says it has them is refused.
 func (r *Reader) describeHQQ(module string) (*Weight, error) {
 	for _, flag := range []string{".quant_scale", ".quant_zero"} {
 		if _, ok := r.from.Tensor(module + flag); !ok {

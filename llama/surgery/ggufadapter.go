@@ -45,23 +45,30 @@ func WriteGGUFAdapter(path, name string, base *Base, a *Adapter, t gguf.Type) er
 	}
 	defer w.Abort()
 	for i, module := range a.Modules() {
-		p, err := a.read(module)
-		if err != nil {
+		if err := a.writeGGUFModule(w, module, base, alpha, tensors[2*i:2*i+2]); err != nil {
 			return err
-		}
-		b := p.scaledB(alpha / float64(p.rank))
-		if d := rotatedHalves(base.Config, module+".weight"); d > 0 {
-			interleave(b, d, p.rank)
-		}
-		for part, values := range [][]float32{p.a, b} {
-			tensor := tensors[2*i+part]
-			if err := checkFits(safetensors.Spec{Name: tensor.Name, DType: tensor.Type.String()}, values); err != nil {
-				return err
-			}
-			if err := w.Write(tensor.Name, values); err != nil {
-				return err
-			}
 		}
 	}
 	return w.Commit()
+}
+
+// writeGGUFModule writes A and B of a module as the two tensors.
+func (a *Adapter) writeGGUFModule(w *gguf.Writer, module string, base *Base, alpha float64, tensors []gguf.Tensor) error {
+	p, err := a.read(module)
+	if err != nil {
+		return err
+	}
+	b := p.scaledB(alpha / float64(p.rank))
+	if d := rotatedHalves(base.Config, module+".weight"); d > 0 {
+		interleave(b, d, p.rank)
+	}
+	for i, values := range [][]float32{p.a, b} {
+		if err := checkFits(safetensors.Spec{Name: tensors[i].Name, DType: tensors[i].Type.String()}, values); err != nil {
+			return err
+		}
+		if err := w.Write(tensors[i].Name, values); err != nil {
+			return err
+		}
+	}
+	return nil
 }

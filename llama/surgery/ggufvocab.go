@@ -41,30 +41,11 @@ func ggufVocabulary(base *Base) ([]gguf.Pair, error) {
 	if len(v.Pieces) > base.Config.VocabSize {
 		return nil, &fault.Error{Kind: fault.Files, Where: path, Found: fmt.Sprintf("%d tokens", len(v.Pieces)), Want: fmt.Sprintf("at most %d, as config.json says", base.Config.VocabSize)}
 	}
-	var pairs []gguf.Pair
-	set := func(key string, value any) {
-		pairs = append(pairs, gguf.Pair{Key: "tokenizer." + key, Value: value})
+	pairs, err := ggufWords(path, v, base.Config.VocabSize)
+	if err != nil {
+		return nil, err
 	}
-	if v.ByteLevel {
-		cut, err := cutName(path, v)
-		if err != nil {
-			return nil, err
-		}
-		var merges []string
-		for _, m := range v.Merges {
-			merges = append(merges, m[0]+" "+m[1])
-		}
-		set("ggml.model", "gpt2")
-		set("ggml.pre", cut)
-		set("ggml.merges", merges)
-	} else {
-		if !v.ByteFallback || len(v.Cuts) > 0 || len(v.Forms) > 0 {
-			return nil, unsupportedTokenizer(path, fmt.Sprintf("byte fallback %v, cuts %.80q, normalisers %v", v.ByteFallback, v.Cuts, v.Forms))
-		}
-		set("ggml.model", "llama")
-		set("ggml.pre", "default")
-		set("ggml.scores", scores(v, base.Config.VocabSize))
-	}
+	set := func(key string, value any) { pairs = append(pairs, tokenizerPair(key, value)) }
 	texts, kinds := pieces(v, base.Config.VocabSize)
 	set("ggml.tokens", texts)
 	set("ggml.token_type", kinds)
@@ -80,6 +61,27 @@ func ggufVocabulary(base *Base) ([]gguf.Pair, error) {
 		set("chat_template", template)
 	}
 	return pairs, nil
+}
+
+func tokenizerPair(key string, value any) gguf.Pair {
+	return gguf.Pair{Key: "tokenizer." + key, Value: value}
+}
+
+// ggufWords says how words become tokens: by merges, or by scores with bytes for what has none.
+// The embedding has so many rows.
+func ggufWords(path string, v *tokenizer.Vocabulary, rows int) ([]gguf.Pair, error) {
+	if !v.ByteLevel {
+		if !v.ByteFallback || len(v.Cuts) > 0 || len(v.Forms) > 0 {
+			return nil, unsupportedTokenizer(path, fmt.Sprintf("byte fallback %v, cuts %.80q, normalisers %v", v.ByteFallback, v.Cuts, v.Forms))
+		}
+		return []gguf.Pair{tokenizerPair("ggml.model", "llama"), tokenizerPair("ggml.pre", "default"), tokenizerPair("ggml.scores", scores(v, rows))}, nil
+	}
+	cut, err := cutName(path, v)
+	var merges []string
+	for _, m := range v.Merges {
+		merges = append(merges, m[0]+" "+m[1])
+	}
+	return []gguf.Pair{tokenizerPair("ggml.model", "gpt2"), tokenizerPair("ggml.pre", cut), tokenizerPair("ggml.merges", merges)}, err
 }
 
 // cutName is llama.cpp's name of how a byte-level tokenizer cuts words.

@@ -3,8 +3,8 @@ package surgery
 import (
 	"context"
 	"encoding/binary"
-	"math"
 
+	"trainer/core/op"
 	"trainer/files/safetensors"
 )
 
@@ -81,36 +81,15 @@ func (q MLXQuantisation) quantise(values []float32) (scales, biases []float32, c
 	groups := int64(len(values)) / q.Group
 	scales, biases, codes = make([]float32, groups), make([]float32, groups), make([]byte, int64(len(values))*q.Bits/8)
 	rowsInParallel(values, q.Group, func(g int64, group []float32) {
-		var numbers []uint8
-		scales[g], biases[g], numbers = q.group(group)
+		b, numbers := op.BiasedOver(group, uint32(q.Bits)), make([]uint8, len(group))
+		for i, v := range group {
+			numbers[i] = uint8(b.Code(v))
+		}
+		scales[g], biases[g] = b.Scale, b.Bias
 		packBits(codes[g*q.Group*q.Bits/8:], numbers, uint(q.Bits))
 	})
 	return scales, biases, codes
 }
-
-// group finds scale and bias so that the value farther from 0 of least and largest, and 0
-// itself, are codes, as MLX does.
-func (q MLXQuantisation) group(x []float32) (scale, bias float32, codes []uint8) {
-	low, high, top := x[0], x[0], float32(int(1)<<q.Bits-1)
-	for _, v := range x {
-		low, high = min(low, v), max(high, v)
-	}
-	scale = max((high-low)/top, 1e-7)
-	edge := low
-	if !(math.Abs(float64(low)) > math.Abs(float64(high))) {
-		scale, edge = -scale, high
-	}
-	if n := roundEven(edge / scale); n != 0 {
-		scale, bias = edge/n, edge
-	}
-	codes = make([]uint8, len(x))
-	for i, v := range x {
-		codes[i] = uint8(min(max(roundEven((v-bias)/scale), 0), top))
-	}
-	return scale, bias, codes
-}
-
-func roundEven(x float32) float32 { return float32(math.RoundToEven(float64(x))) }
 
 // packBits lays numbers of so many bits one behind the other, lowest bit first, in words of
 // 64 bits that whole groups of eight numbers fill to whole bytes.

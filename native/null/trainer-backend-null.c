@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "../backend.h"
+#include "../check.h"
 #include "../entry.h"
 #ifdef WITH_DEVICE
 #include "device.h"
@@ -26,61 +27,61 @@ TRAINER_EXPORT const char trainer_backend_manifest[] =
     "\"abi_major\":0,\"abi_minor\":3,\"cpu_features\":[],\"open_seconds\":10}";
 
 /* ---- ops ----------------------------------------------------------------- *
- * Views come outputs first: record->views[0] is the first output, record->views[n_out] the
- * first input. A view's data is NULL and present is 0 where an operand is absent. Elements
- * lie stride elements apart; a stride of 0 repeats an input. record->attr is the op's
- * attribute struct. The header defines every op at its TRAINER_OP_; the page of that
- * name in the documentation adds the tolerance and the cases.
+ * record->out[0] is the first output, record->in[0] the first input. A view's data is NULL
+ * and present is 0 where an operand is absent. Elements lie stride elements apart; a stride
+ * of 0 repeats an input. record->attr is the op's attribute struct. The header defines every
+ * op at its TRAINER_OP_; the page of that name in the documentation adds the tolerance and
+ * the cases.
  *
- * check says whether the op can run on these operands: TRAINER_OK, or a status and one
- * sentence. Views have no data yet. run does it. Ops of tier 0 must take f32, bf16 and f16
- * storage (computed in f32), and i32 and u8 where the header says so. */
+ * check says whether the operands are what the op wants: check.h has one for every op. Add
+ * what yours cannot do. Views have no data yet. run does it. Ops of tier 0 must take f32,
+ * bf16 and f16 storage (computed in f32), and i32 and u8 where the header says so. */
 struct op {
   uint32_t id;
   const char *name;
-  int32_t (*check)(const struct resolved_record *record, char *text, uint64_t text_bytes);
-  void (*run)(const struct resolved_record *record);
+  record_check *check;
+  void (*run)(const struct record *record);
 };
 
 static const struct op ops[] = {
     /* dst <- src, same dtype and shape, any strides: move bytes, change none. Begin here:
      * uploads and downloads are copies too, of u8. */
-    {TRAINER_OP_COPY, "copy", NULL, NULL},
+    {TRAINER_OP_COPY, "copy", check_copy, NULL},
     /* Sets every element of dst to attr_fill.value_bits: f32 bits for a float dst (rounded
      * to its dtype), else the integer. */
-    {TRAINER_OP_FILL, "fill", NULL, NULL},
+    {TRAINER_OP_FILL, "fill", check_fill, NULL},
     /* dst <- src in another dtype. Floats round to nearest even; float to integer truncates,
      * saturates and turns NaN into 0; i32 to u8 keeps the low 8 bits. */
-    {TRAINER_OP_CAST, "cast", NULL, NULL},
+    {TRAINER_OP_CAST, "cast", check_cast, NULL},
     /* dst <- f(src), f by attr_unary.code (TRAINER_UNARY_*), computed in f32. dst may be src. */
-    {TRAINER_OP_UNARY, "unary", NULL, NULL},
+    {TRAINER_OP_UNARY, "unary", check_unary, NULL},
     /* dst <- f(a, b), f by attr_binary.code (TRAINER_BINARY_*); f32 or i32, which wraps
      * around. Comparisons give 1 or 0 in dst's dtype. dst may be a or b. */
-    {TRAINER_OP_BINARY, "binary", NULL, NULL},
+    {TRAINER_OP_BINARY, "binary", check_binary, NULL},
     /* dst <- cond != 0 ? a : b, element by element. NaN is not 0. a and b have the dtype of dst, or
      * all three are floats. */
-    {TRAINER_OP_SELECT, "select", NULL, NULL},
+    {TRAINER_OP_SELECT, "select", check_select, NULL},
     /* Sum or maximum over the dimensions in which dst has extent 1. NaN wins a maximum; the
      * order of a sum must not depend on the number of threads. */
-    {TRAINER_OP_REDUCE, "reduce", NULL, NULL},
+    {TRAINER_OP_REDUCE, "reduce", check_reduce, NULL},
     /* Row i of dst [n,f] is row index[i] of src [v,f]; zeros where index[i] < 0 or >= v. */
-    {TRAINER_OP_GATHER, "gather", NULL, NULL},
+    {TRAINER_OP_GATHER, "gather", check_gather, NULL},
     /* Adds row i of src [n,f] to row index[i] of dst [v,f], i ascending; indexes outside are
      * skipped. Equal runs must give equal bits. */
-    {TRAINER_OP_SCATTER_ADD, "scatter_add", NULL, NULL},
+    {TRAINER_OP_SCATTER_ADD, "scatter_add", check_scatter_add, NULL},
     /* d = alpha a b + beta d over the last two dimensions, leading ones are batches. Inputs
      * are rounded to attr_matmul.compute, sums are f32. With beta 0 d is not read. Make this
      * one fast first: nearly all the time of training is here. */
-    {TRAINER_OP_MATMUL, "matmul", NULL, NULL},
+    {TRAINER_OP_MATMUL, "matmul", check_matmul, NULL},
     /* Uniform f32 in [0,1) from Philox-4x32-10, counted by coordinates: equal on every
      * backend, bit for bit. philox.h has it. */
-    {TRAINER_OP_RANDOM, "random", NULL, NULL},
+    {TRAINER_OP_RANDOM, "random", check_random, NULL},
     /* i32 numbers of attr_bits.bits bits out of bytes, and back. Of order 0 they begin at the
      * high bits of a byte; order 1 is a stream of bits in which a number may lie in two. */
-    {TRAINER_OP_UNPACK, "unpack", NULL, NULL},
-    {TRAINER_OP_PACK, "pack", NULL, NULL},
+    {TRAINER_OP_UNPACK, "unpack", check_unpack, NULL},
+    {TRAINER_OP_PACK, "pack", check_pack, NULL},
     /* Every element of dst is its index along attr_iota.dim. */
-    {TRAINER_OP_IOTA, "iota", NULL, NULL},
+    {TRAINER_OP_IOTA, "iota", check_iota, NULL},
     /* Ops of tier 1 are composed of these until they stand here too. */
 };
 
@@ -225,14 +226,14 @@ int backend_program_open(struct program *program) {
 }
 
 int32_t backend_record_open(struct program *program, uint32_t index, char *text, uint64_t text_bytes) {
-  struct resolved_record *record = &program->list.records[index];
+  struct record *record = &program->list.records[index];
   const struct op *op = op_of(record->op);
   if (!op) {
     snprintf(text, text_bytes, "there is no op 0x%x", (unsigned)record->op);
     return TRAINER_UNSUPPORTED;
   }
   record->name = op->name;
-  if (op->run) return op->check ? op->check(record, text, text_bytes) : TRAINER_OK;
+  if (op->run) return op->check(record, text, text_bytes);
   snprintf(text, text_bytes, "%s has no %s yet", BACKEND_NAME, op->name);
   return TRAINER_UNSUPPORTED;
 }
@@ -281,26 +282,10 @@ void backend_queue_close(struct queue *queue) { (void)queue; }
  * Entries that are not named are optional and NULL. */
 static const trainer_backend_table table = {
     .struct_size = sizeof table,
-    .shutdown = devices_shutdown,
+    BACKEND_ENTRIES,
     .device_count = device_count,
     .device_info = device_info,
     .device_open = device_open,
-    .device_close = device_close,
-    .query_ops = query_ops,
-    .buffer_alloc = buffer_alloc,
-    .buffer_free = buffer_free,
-    .queue_create = queue_create,
-    .queue_destroy = queue_destroy,
-    .list_check = list_check,
-    .submit = queue_submit,
-    .timeline_create = timeline_create,
-    .timeline_destroy = timeline_destroy,
-    .timeline_read = timeline_read,
-    .timeline_wait = timeline_wait,
-    .device_stats = device_stats,
-    .plan_create = plan_create,
-    .plan_destroy = plan_destroy,
-    .queue_progress = queue_progress,
 };
 
 TRAINER_EXPORT int32_t trainer_backend_query_v1(const trainer_host_info *host, trainer_reply *reply) {

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "../../core/abi/trainer_backend.h"
-#include "../../native/view.h"
+#include "../../native/check.h"
 
 /* Instruction sets, chosen at device_open; TRAINER_CPU_ISA = scalar|avx2|avx512|avx512bf16|neon lowers it. */
 enum isa { ISA_SCALAR = 0, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_NEON };
@@ -35,9 +35,9 @@ struct call {
 struct kernel {
   uint32_t op;
   const char *name;
-  /* Shapes, dtypes and attributes: TRAINER_OK, or TRAINER_INVALID / TRAINER_UNSUPPORTED
-   * with one sentence in text. Called once per record by list_check; data is NULL. */
-  int32_t (*check)(const struct call *call, char *text, uint64_t text_bytes);
+  /* Shapes, dtypes and attributes: native/check.h's, and what this kernel cannot do. Called
+   * once per record by list_check; data is NULL. */
+  record_check *check;
   /* Scratch bytes one call needs; NULL = none. Called after check. */
   uint64_t (*workspace)(const struct call *call, uint32_t threads);
   void (*run)(const struct call *call);

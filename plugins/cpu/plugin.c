@@ -9,26 +9,10 @@ TRAINER_EXPORT const char trainer_backend_manifest[] =
 /* Absent on purpose: buffer_import (staging memory serves), log_read, get_extension. */
 static const trainer_backend_table table = {
     .struct_size = sizeof table,
-    .shutdown = devices_shutdown,
+    BACKEND_ENTRIES,
     .device_count = cpu_device_count,
     .device_info = cpu_device_info,
     .device_open = cpu_device_open,
-    .device_close = device_close,
-    .query_ops = query_ops,
-    .buffer_alloc = buffer_alloc,
-    .buffer_free = buffer_free,
-    .queue_create = queue_create,
-    .queue_destroy = queue_destroy,
-    .list_check = list_check,
-    .submit = queue_submit,
-    .timeline_create = timeline_create,
-    .timeline_destroy = timeline_destroy,
-    .timeline_read = timeline_read,
-    .timeline_wait = timeline_wait,
-    .device_stats = device_stats,
-    .plan_create = plan_create,
-    .plan_destroy = plan_destroy,
-    .queue_progress = queue_progress,
 };
 
 TRAINER_EXPORT int32_t trainer_backend_query_v1(const trainer_host_info *host, trainer_reply *reply) {

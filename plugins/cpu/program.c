@@ -27,7 +27,7 @@ int backend_program_open(struct program *program) {
 int32_t backend_record_open(struct program *program, uint32_t index, char *text, uint64_t text_bytes) {
   struct cpu_device *device = (struct cpu_device *)program->object.device;
   struct program_call *made = &((struct cpu_program *)program)->calls[index];
-  struct resolved_record *record = &program->list.records[index];
+  struct record *record = &program->list.records[index];
   made->kernel = kernel_of(record->op);
   if (!made->kernel) {
     snprintf(text, text_bytes, "there is no op 0x%x", (unsigned)record->op);
@@ -35,8 +35,8 @@ int32_t backend_record_open(struct program *program, uint32_t index, char *text,
   }
   record->name = made->kernel->name;
   made->call = (struct call){
-      .out = record->views,
-      .in = record->views + record->n_out,
+      .out = record->out,
+      .in = record->in,
       .n_out = record->n_out,
       .n_in = record->n_in,
       .attr = record->attr,
@@ -44,7 +44,7 @@ int32_t backend_record_open(struct program *program, uint32_t index, char *text,
       .isa = device->isa,
       .pool = device->pool,
   };
-  int32_t status = made->kernel->check ? made->kernel->check(&made->call, text, text_bytes) : TRAINER_OK;
+  int32_t status = made->kernel->check(record, text, text_bytes);
   if (status || !made->kernel->workspace) return status;
   uint64_t workspace = made->kernel->workspace(&made->call, pool_threads(device->pool));
   if (workspace > program->workspace_bytes) program->workspace_bytes = workspace;

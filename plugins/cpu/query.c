@@ -16,7 +16,7 @@ static uint32_t level_of(const trainer_op_query *query, enum isa isa) {
   const struct kernel *kernel = kernel_of(query->op);
   if (!kernel || query->version > 1) return TRAINER_LEVEL_NONE;
   if (kernel->level) return kernel->level(query, isa);
-  return trainer_asks_stored(query) ? TRAINER_LEVEL_OK : TRAINER_LEVEL_NONE;
+  return asks_stored(query) ? TRAINER_LEVEL_OK : TRAINER_LEVEL_NONE;
 }
 
 trainer_op_answer backend_answer(const struct device *device, const trainer_op_query *query) {

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #include "../../core/abi/trainer_backend.h"
-#include "../../native/view.h" /* struct view: data is a device address, or that of pinned host memory */
+#include "../../native/check.h" /* of a struct view, data is a device address, or that of pinned host memory */
 
 #ifdef __cplusplus
 extern "C" {
@@ -50,9 +50,9 @@ struct call {
 struct kernel {
   uint32_t op;
   const char *name;
-  /* Shapes, dtypes and attributes: TRAINER_OK, or TRAINER_INVALID / TRAINER_UNSUPPORTED
-   * with one sentence in text. Called once per record by list_check; data is NULL. */
-  int32_t (*check)(const struct call *call, char *text, uint64_t text_bytes);
+  /* Shapes, dtypes and attributes: native/check.h's, and what this kernel cannot do. Called
+   * once per record by list_check; data is NULL. */
+  record_check *check;
   /* Makes *prepared on the host, before the record first runs; NULL = nothing to make.
    * Called after check, on the device's context, never under capture. It may depend on
    * shapes, strides, dtypes and attributes alone: records that agree in these share one. */

@@ -25,7 +25,7 @@ static int has_copies(const struct cuda_program *program) {
 }
 
 static cudaError_t wait_for(struct lanes *lanes, uint32_t record) {
-  const struct resolved_record *at = &lanes->program->program.list.records[record];
+  const struct record *at = &lanes->program->program.list.records[record];
   cudaStream_t stream = lanes->stream[lane_of(lanes->program, record)];
   cudaError_t code = cudaSuccess;
   for (uint32_t i = 0; !code && i < at->n_after; i++)
@@ -38,7 +38,7 @@ static cudaError_t make_events(struct lanes *lanes) {
   const struct cuda_program *program = lanes->program;
   cudaError_t code = cudaEventCreateWithFlags(&lanes->edge, cudaEventDisableTiming);
   for (uint32_t i = 0; i < program->program.list.record_count; i++) {
-    const struct resolved_record *at = &program->program.list.records[i];
+    const struct record *at = &program->program.list.records[i];
     for (uint32_t j = 0; !code && j < at->n_after; j++) {
       cudaEvent_t *passed = &lanes->passed[at->after[j]];
       if (!*passed && lane_of(program, at->after[j]) != lane_of(program, i)) code = cudaEventCreateWithFlags(passed, cudaEventDisableTiming);

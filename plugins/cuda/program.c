@@ -17,7 +17,7 @@ int backend_program_open(struct program *program) {
 int32_t backend_record_open(struct program *program, uint32_t index, char *text, uint64_t text_bytes) {
   struct cuda_device *device = cuda_of(program->object.device);
   struct program_call *made = &((struct cuda_program *)program)->calls[index];
-  struct resolved_record *record = &program->list.records[index];
+  struct record *record = &program->list.records[index];
   const struct kernel *kernel = kernel_of(record->op);
   if (!kernel) {
     snprintf(text, text_bytes, "there is no op 0x%x", (unsigned)record->op);
@@ -27,15 +27,15 @@ int32_t backend_record_open(struct program *program, uint32_t index, char *text,
   if (record->n_bounds > 0) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "this backend needs every extent before the list runs, but an operand is bound");
   made->kernel = kernel;
   made->call = (struct call){
-      .out = record->views,
-      .in = record->views + record->n_out,
+      .out = record->out,
+      .in = record->in,
       .n_out = record->n_out,
       .n_in = record->n_in,
       .attr = record->attr,
       .attr_bytes = record->attr_bytes,
       .gpu = &device->gpu,
   };
-  int32_t status = kernel->check ? kernel->check(&made->call, text, text_bytes) : TRAINER_OK;
+  int32_t status = kernel->check(record, text, text_bytes);
   if (!status && kernel->prepare) status = prepared_get(device, kernel, &made->call, &made->prepared, text, text_bytes);
   if (status) return status;
   made->call.prepared = prepared_value(made->prepared);

@@ -92,6 +92,8 @@ type Config struct {
 
 	// The Hugging Face name of the scheduler has another default of CosineMinLRRatio.
 	schedulerByAlias bool
+	// Nobody asked for the quantiser: Resolve took that of the train type.
+	quantiserByType bool
 }
 
 // Default is the Config of a run for which nothing was said.

@@ -166,7 +166,7 @@ func TestMarshalRepeats(t *testing.T) {
 		again := Default()
 		require.NoError(t, Parse(&again, "run.yaml", text), string(text))
 		require.NoError(t, again.Resolve())
-		c.schedulerByAlias = false // its effect is in the ratio
+		c.schedulerByAlias, c.quantiserByType = false, false // their effect is in other fields
 		assert.Equal(t, c, again, string(text))
 		assert.Equal(t, string(text), string(again.Marshal()))
 	}

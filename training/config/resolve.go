@@ -34,7 +34,9 @@ func (c *Config) Resolve() error {
 		}
 		c.LR = &lr
 	}
-	c.Quantization = cmp.Or(c.Quantization, c.Type().Quantization)
+	if c.Quantization == "" {
+		c.Quantization, c.quantiserByType = c.Type().Quantization, true
+	}
 	if c.Shape == "" {
 		c.ModelName = cmp.Or(c.ModelName, c.LlamaProPath)
 	}

@@ -81,7 +81,7 @@ var settings = []Setting{
 		field:    func(c *Config) any { return &c.DatasetFormat }},
 	{Name: "dataset_samples", Group: ModelAndData, Value: "N", Default: "0", Range: orAll, Help: "use the first N records; 0 = all, or 512 of alpaca_sample, dummy and orca_math",
 		field: func(c *Config) any { return &c.DatasetSamples }},
-	{Name: "data_cache", Group: ModelAndData, Value: "auto|none|DIR", Default: "auto", Help: "folder for tokenised data sets, which the next run on the same data need not tokenise; auto: in the user's cache folder",
+	{Name: "data_cache", Group: ModelAndData, Value: "auto|none|DIR", Default: "auto", Help: "folder for tokenised data sets, which the next run on the same data need not tokenise; beyond 16 GiB those not used for longest go; auto: in the user's cache folder",
 		field: func(c *Config) any { return &c.DataCache }},
 	{Name: "context_length", Group: ModelAndData, Value: "N", Default: "512", Aliases: []string{"max_length"},
 		Range: &Range{Low: 2, High: 1 << 26, Want: "a whole number of at least 2"}, Help: "most tokens of a row; longer ones are cut",
@@ -95,7 +95,7 @@ var settings = []Setting{
 
 	{Name: "train_type", Group: TrainedPart, Default: "qlora", Choices: trainTypeNames(), Help: "full: every weight; lora: adapters; dora: adapters and magnitudes; llama_pro: the new blocks of an expanded model; with q or bnb_ on a base quantised to NF4, with hqq_ by HQQ; custom_ names mean the same",
 		field: func(c *Config) any { return &c.TrainType }},
-	{Name: "quantization", Group: TrainedPart, Unset: "what train_type says", Choices: []string{"none", "nf4", "fp4", "hqq", "mlx", "int8"}, Help: "what the frozen base is stored as",
+	{Name: "quantization", Group: TrainedPart, Unset: "what train_type says", Choices: []string{"none", "nf4", "fp4", "hqq", "mlx", "int8"}, Help: "what the frozen base is stored as; a model whose files are quantised already stays as it is",
 		field: func(c *Config) any { return &c.Quantization }},
 	{Name: "n_bits", Group: TrainedPart, Value: "N", Default: "4", Range: &Range{Low: 1, High: 8, Want: "a whole number from 1 to 8"}, Help: "bits of a weight: 8, 4, 3, 2 or 1 of hqq; 8, 6, 5, 4, 3 or 2 of mlx",
 		field: func(c *Config) any { return &c.NBits }},

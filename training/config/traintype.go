@@ -75,6 +75,28 @@ func (c *Config) checkQuantisation() error {
 	return nil
 }
 
+// KeepStored sets the quantiser to that by which the model's files are quantised already; empty
+// where they are not. Another one that was asked for is refused, and so is to train such weights.
+// c was resolved. Errors are *fault.Error of kind Usage.
+func (c *Config) KeepStored(name string) error {
+	if name == "" {
+		return nil
+	}
+	const original = "or name the folder of the original weights"
+	if !c.Type().Adapters() {
+		e := usage("train_type", c.TrainType+" with a model that is stored quantised ("+name+")", "a train type with adapters")
+		e.Remedy = original
+		return e
+	}
+	if c.Quantization != name && !c.quantiserByType {
+		e := usage("quantization", c.Quantization+" with a model that is stored as "+name, name)
+		e.Remedy = original
+		return e
+	}
+	c.Quantization = name
+	return nil
+}
+
 // checkTrainType refuses what a train type has no use for.
 func (c *Config) checkTrainType() error {
 	switch t := c.Type(); {

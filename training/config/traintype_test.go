@@ -29,6 +29,36 @@ func TestTrainTypesImplyAQuantiserAndALearningRate(t *testing.T) {
 	require.Equal(t, "some/blk_exp-2-3", c.ModelName)
 }
 
+func TestQuantiserOfStoredWeights(t *testing.T) {
+	for _, given := range [][]string{nil, {"train_type", "hqq_lora"}, {"train_type", "lora"}, {"quantization", "mlx"}} {
+		c, err := flags(t, given...)
+		require.NoError(t, err)
+		before := c.Quantization
+		require.NoError(t, c.KeepStored(""))
+		require.Equal(t, before, c.Quantization)
+		require.NoError(t, c.KeepStored("mlx"))
+		require.Equal(t, "mlx", c.Quantization)
+	}
+	for want, given := range map[string][]string{
+		"--quantization: found nf4 with a model that is stored as mlx, expected mlx; or name the folder of the original weights":                                         {"quantization", "nf4"},
+		"--quantization: found none with a model that is stored as mlx, expected mlx; or name the folder of the original weights":                                        {"train_type", "lora", "quantization", "none"},
+		"--train_type: found full with a model that is stored quantised (mlx), expected a train type with adapters; or name the folder of the original weights":          {"train_type", "full"},
+		"--train_type: found hqq_llama_pro with a model that is stored quantised (mlx), expected a train type with adapters; or name the folder of the original weights": {"train_type", "hqq_llama_pro"},
+	} {
+		c, err := flags(t, given...)
+		require.NoError(t, err)
+		require.EqualError(t, c.KeepStored("mlx"), want)
+	}
+	var c Config
+	began, err := flags(t)
+	require.NoError(t, err)
+	require.NoError(t, began.KeepStored("mlx"))
+	require.NoError(t, c.UnmarshalBinary(began.Marshal()))
+	require.NoError(t, c.Resolve())
+	require.NoError(t, c.KeepStored("mlx"), "a run's own file says what it kept")
+	require.ErrorContains(t, c.KeepStored("nf4"), "found mlx with a model that is stored as nf4")
+}
+
 func TestPatternsOfRanksAndAlphas(t *testing.T) {
 	c, err := flags(t, "rank_pattern", ` q_proj=8, layers\.1\..*up_proj = 2`, "alpha_pattern", "v_proj=0.5")
 	require.NoError(t, err)

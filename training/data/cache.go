@@ -19,23 +19,29 @@ import (
 type Cache struct {
 	Dir   string // made where it is missing; empty = nothing is kept
 	Maker string // what else decides about tokens: the tokenizer's files and the program
+	Limit int64  // bytes of all files; 0 = none. A single data set may take more
 }
 
 // Load is Load, but takes the data set from the cache where it is there and whole. Otherwise
-// it leaves it there for the next time; unkept says why it could not.
-func (c Cache) Load(name string, opts Options, tok Tokenizer) (d *Dataset, unkept, err error) {
+// it leaves it there for the next time, in place of those not used for longest where the cache is
+// full; trouble says why it could not.
+func (c Cache) Load(name string, opts Options, tok Tokenizer) (d *Dataset, trouble, err error) {
 	path, err := c.path(name, opts, tok)
 	if err != nil || path == "" {
 		d, err = Load(name, opts, tok) // whose error names the place
 		return d, nil, err
 	}
 	if d = readCached(path); d != nil {
+		used(path)
 		return d, nil, nil
 	}
 	if d, err = Load(name, opts, tok); err != nil {
 		return nil, nil, err
 	}
-	return d, d.writeCached(path), nil
+	if trouble = d.writeCached(path); trouble == nil {
+		trouble = c.prune(path)
+	}
+	return d, trouble, nil
 }
 
 // path is where a data set is kept; empty where it is not.

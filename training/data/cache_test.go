@@ -70,7 +70,7 @@ func TestCache(t *testing.T) {
 		"a forced format":   {"m", Options{ContextLength: 260, Format: "alpaca"}},
 		"a chat template":   {"m", Options{ContextLength: 260, Chat: &Chat{source: "x"}}},
 	} {
-		_, tokenised = cached(t, Cache{c.Dir, other.maker}, file, other.opts)
+		_, tokenised = cached(t, Cache{Dir: c.Dir, Maker: other.maker}, file, other.opts)
 		require.True(t, tokenised, what)
 	}
 	require.NoError(t, os.WriteFile(file, []byte(text+text), 0o666))

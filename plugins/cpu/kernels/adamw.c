@@ -4,7 +4,6 @@
 
 #include "../../../native/half.h"
 #include "../../../native/philox.h"
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
@@ -18,21 +17,6 @@ struct adamw {
   uint32_t t;
   int stochastic;
 };
-
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 3 || call->n_in != INPUTS || call->attr_bytes < sizeof(trainer_attr_adamw))
-    return refuse(text, bytes, TRAINER_INVALID, "adamw needs param, m, v, six inputs and its attributes");
-  const struct view *out = call->out, *in = call->in;
-  for (uint32_t i = 0; i < 4; i++) {
-    const struct view *state = i < 3 ? &out[i] : &in[IN_GRAD];
-    if (!same_shape(&out[0], state)) return refuse(text, bytes, TRAINER_INVALID, "param, m, v and grad of adamw differ in shape");
-    if (!is_float(state)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "param, m, v and grad of adamw must be floats");
-  }
-  if (!is_scalar(&in[IN_LR], TRAINER_F32) || !is_scalar(&in[IN_CLIP], TRAINER_F32) || !is_scalar(&in[IN_SKIP], TRAINER_I32) ||
-      !is_scalar(&in[IN_STEPS], TRAINER_I32) || !is_dtype(&in[IN_SEED], TRAINER_I32) || !is_vector(&in[IN_SEED], 2))
-    return refuse(text, bytes, TRAINER_INVALID, "lr, clip f32 [1], skip, steps i32 [1], seed i32 [2] of adamw are not that");
-  return TRAINER_OK;
-}
 
 /* Rounds n values to bf16, up or down with probability by distance. Values the bits
  * would push beyond the largest finite one, infinities and NaN round to nearest. */
@@ -100,4 +84,4 @@ static void run(const struct call *call) {
   strided_run(call->pool, &strided, adamw_row, &adamw);
 }
 
-const struct kernel kernel_adamw = {.op = TRAINER_OP_ADAMW, .name = "adamw", .check = check, .run = run};
+const struct kernel kernel_adamw = {.op = TRAINER_OP_ADAMW, .name = "adamw", .check = check_adamw, .run = run};

@@ -3,7 +3,6 @@
 #define ATTENTION_ISA attention_isa_scalar
 #include "attention_body.h"
 
-#include "check.h"
 #include "gemm_weight.h"
 
 #define VECTOR_MOST 16 /* f32 in the widest vector */
@@ -51,8 +50,7 @@ static void set_sizes(struct attention *t, const struct call *call) {
   t->width = t->q->shape[3];
   t->keys = t->k->shape[1];
   t->groups = t->k->shape[2];
-  int64_t width = t->width < WIDTH_MOST ? t->width : WIDTH_MOST; /* the call may not have been checked */
-  t->padded = (width + VECTOR_MOST - 1) / VECTOR_MOST * VECTOR_MOST;
+  t->padded = (t->width + VECTOR_MOST - 1) / VECTOR_MOST * VECTOR_MOST;
   t->scale = f32_from_bits(attr->scale_bits);
   t->causal = attr->causal != 0;
   t->window = attr->window;
@@ -85,54 +83,21 @@ static struct attention gradient_of(const struct call *call) {
   return t;
 }
 
-static int is_heads(const struct view *x, int64_t batch, int64_t positions, int64_t heads, int64_t width) {
-  return is_float(x) && x->rank == 4 && x->shape[0] == batch && x->shape[1] == positions && x->shape[2] == heads && x->shape[3] == width;
-}
-
-static int32_t check_sizes(const struct attention *t, const struct call *call, char *text, uint64_t text_bytes) {
-  int sound = t->q->rank == 4 && t->k->rank == 4 && t->groups > 0 && t->heads > 0 && t->width > 0 && t->heads % t->groups == 0;
-  if (!sound) return refuse(text, text_bytes, TRAINER_INVALID, "q [B,S,H,D] and k [B,L,G,D] do not fit: H is not a multiple of G");
-  if (t->batch > INT32_MAX || t->queries > INT32_MAX || t->keys > INT32_MAX || t->heads > HEADS_MOST || t->width > WIDTH_MOST)
-    return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "a size of q or k is out of range");
-  if (!is_heads(t->q, t->batch, t->queries, t->heads, t->width) || !is_heads(t->k, t->batch, t->keys, t->groups, t->width) ||
-      !is_heads(t->v, t->batch, t->keys, t->groups, t->width))
-    return refuse(text, text_bytes, TRAINER_INVALID, "q, k or v does not have the shape of the others");
-  if (!is_heads(t->o, t->batch, t->queries, t->heads, t->width)) return refuse(text, text_bytes, TRAINER_INVALID, "o does not have the shape of q");
-  if (!is_dtype(t->lse, TRAINER_F32) || t->lse->rank != 3 || t->lse->shape[0] != t->batch || t->lse->shape[1] != t->heads || t->lse->shape[2] != t->queries)
-    return refuse(text, text_bytes, TRAINER_INVALID, "lse is not f32 [B,H,S]");
-  return gemm_check_compute(((const trainer_attr_attention *)call->attr)->compute, text, text_bytes);
-}
-
-static int32_t check_masks(const struct attention *t, const struct view *offset, char *text, uint64_t text_bytes) {
-  const struct view *segments = t->segments;
-  if (t->lengths->present && (t->lengths->dtype != TRAINER_I32 || t->lengths->rank != 1 || t->lengths->shape[0] != t->batch))
-    return refuse(text, text_bytes, TRAINER_INVALID, "lengths is not i32 [B]");
-  int64_t most = t->queries > t->keys ? t->queries : t->keys;
-  if (segments->present && (segments->dtype != TRAINER_I32 || segments->rank != 2 || segments->shape[0] != t->batch || segments->shape[1] < most))
-    return refuse(text, text_bytes, TRAINER_INVALID, "segments is not i32 [B,S] over all queries and keys");
-  if (offset->present && !is_scalar(offset, TRAINER_I32)) return refuse(text, text_bytes, TRAINER_INVALID, "offset is not one i32");
+/* What the record's sizes must not exceed here. */
+static int32_t check_sizes(const struct view *q, const struct view *k, char *text, uint64_t bytes) {
+  if (q->shape[0] > INT32_MAX || q->shape[1] > INT32_MAX || k->shape[1] > INT32_MAX || q->shape[2] > HEADS_MOST || q->shape[3] > WIDTH_MOST)
+    return refuse(text, bytes, TRAINER_UNSUPPORTED, "a size of q or k is out of range");
   return TRAINER_OK;
 }
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  if (call->n_out != 2 || call->n_in != 6 || call->attr_bytes < sizeof(trainer_attr_attention))
-    return refuse(text, text_bytes, TRAINER_INVALID, "attention has two outputs, six inputs and attr_attention");
-  struct attention t = forward_of(call);
-  int32_t status = check_sizes(&t, call, text, text_bytes);
-  return status ? status : check_masks(&t, &call->in[5], text, text_bytes);
+static int32_t check(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_attention(record, text, bytes);
+  return status ? status : check_sizes(&record->in[0], &record->in[1], text, bytes);
 }
 
-static int32_t check_grad(const struct call *call, char *text, uint64_t text_bytes) {
-  if (call->n_out != 3 || call->n_in != 9 || call->attr_bytes < sizeof(trainer_attr_attention))
-    return refuse(text, text_bytes, TRAINER_INVALID, "attention_grad has three outputs, nine inputs and attr_attention");
-  struct attention t = gradient_of(call);
-  int32_t status = check_sizes(&t, call, text, text_bytes);
-  if (!status) status = check_masks(&t, &call->in[8], text, text_bytes);
-  if (status) return status;
-  if (!is_heads(t.grad_o, t.batch, t.queries, t.heads, t.width) || (t.dq->present && !is_heads(t.dq, t.batch, t.queries, t.heads, t.width)) ||
-      (t.dk->present && !is_heads(t.dk, t.batch, t.keys, t.groups, t.width)) || (t.dv->present && !is_heads(t.dv, t.batch, t.keys, t.groups, t.width)))
-    return refuse(text, text_bytes, TRAINER_INVALID, "a gradient does not have the shape of its tensor");
-  return TRAINER_OK;
+static int32_t check_grad(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_attention_grad(record, text, bytes);
+  return status ? status : check_sizes(&record->in[3], &record->in[4], text, bytes);
 }
 
 static uint64_t workspace(const struct call *call, uint32_t threads) {

@@ -1,21 +1,8 @@
 /* bits.c - PACK and UNPACK: i32 values of 1 to 8 bits in bytes, eight values at a time. */
 #include "../../../native/bits.h"
-#include "check.h"
+#include "../kernel.h"
 
 #define WORDS_PER_TASK 4096
-
-static int32_t check(const struct call *call, const struct view *values, const struct view *packed, char *text, uint64_t bytes) {
-  const trainer_attr_bits *attr = call->attr;
-  if (call->n_out != 1 || call->n_in != 1 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "pack and unpack need dst, src and their attributes");
-  if (!bits_has_order(attr->bits, attr->order))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "bits must be 1, 2, 4 or 8 in order 0, and 1 to 8 in order 1");
-  if (!is_dtype(values, TRAINER_I32) || !is_dtype(packed, TRAINER_U8) || !is_contiguous(values) || !is_contiguous(packed))
-    return refuse(text, bytes, TRAINER_INVALID, "values must be i32 and packed u8, both without gaps");
-  if (packed->count != bits_bytes(values->count, attr->bits))
-    return refuse(text, bytes, TRAINER_INVALID, "packed must have ceil(n * bits / 8) bytes");
-  return TRAINER_OK;
-}
 
 struct bits {
   int32_t *values;
@@ -63,10 +50,8 @@ static void pack_task(void *arg, int64_t task, uint32_t worker) {
   }
 }
 
-static int32_t unpack_check(const struct call *call, char *text, uint64_t bytes) { return check(call, call->out, call->in, text, bytes); }
-static int32_t pack_check(const struct call *call, char *text, uint64_t bytes) { return check(call, call->in, call->out, text, bytes); }
 static void unpack_run(const struct call *call) { run(call, call->out, call->in, unpack_task); }
 static void pack_run(const struct call *call) { run(call, call->in, call->out, pack_task); }
 
-const struct kernel kernel_unpack = {.op = TRAINER_OP_UNPACK, .name = "unpack", .check = unpack_check, .run = unpack_run};
-const struct kernel kernel_pack = {.op = TRAINER_OP_PACK, .name = "pack", .check = pack_check, .run = pack_run};
+const struct kernel kernel_unpack = {.op = TRAINER_OP_UNPACK, .name = "unpack", .check = check_unpack, .run = unpack_run};
+const struct kernel kernel_pack = {.op = TRAINER_OP_PACK, .name = "pack", .check = check_pack, .run = pack_run};

@@ -1,19 +1,6 @@
 /* cast.c - CAST: between f32, bf16, f16, i32 and u8. Floats round to nearest even;
  * float to integer truncates, saturates and makes NaN 0; i32 to u8 keeps the low 8 bits. */
-#include "check.h"
 #include "strided.h"
-
-static int castable(const struct view *view) {
-  return is_float(view) || is_dtype(view, TRAINER_I32) || is_dtype(view, TRAINER_U8);
-}
-
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 1 || !same_shape(&call->out[0], &call->in[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "cast needs dst and src of one shape");
-  if (!castable(&call->out[0]) || !castable(&call->in[0]))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "cast knows f32, bf16, f16, i32 and u8");
-  return TRAINER_OK;
-}
 
 static int32_t truncate(float x, float low, float high, int32_t lowest, int32_t highest) {
   if (x != x) return 0;
@@ -65,4 +52,4 @@ static void run(const struct call *call) {
   strided_run(call->pool, &strided, cast_row, call);
 }
 
-const struct kernel kernel_cast = {.op = TRAINER_OP_CAST, .name = "cast", .check = check, .run = run};
+const struct kernel kernel_cast = {.op = TRAINER_OP_CAST, .name = "cast", .check = check_cast, .run = run};

@@ -1,16 +1,7 @@
 /* copy.c - COPY: dst <- src, same dtype and shape. */
 #include <string.h>
 
-#include "check.h"
 #include "strided.h"
-
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 1 || !call->out[0].present || !call->in[0].present)
-    return refuse(text, bytes, TRAINER_INVALID, "copy needs dst and src");
-  if (call->out[0].dtype != call->in[0].dtype || !same_shape(&call->out[0], &call->in[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "dst and src of copy differ in dtype or shape");
-  return TRAINER_OK;
-}
 
 #define COPY_STRIDED(type)                                            \
   do {                                                                \
@@ -39,4 +30,4 @@ static void run(const struct call *call) {
   strided_run(call->pool, &strided, copy_row, call);
 }
 
-const struct kernel kernel_copy = {.op = TRAINER_OP_COPY, .name = "copy", .check = check, .run = run};
+const struct kernel kernel_copy = {.op = TRAINER_OP_COPY, .name = "copy", .check = check_copy, .run = run};

@@ -13,23 +13,6 @@
 #define CHUNK_ELEMENTS_MOST ((int64_t)1 << 40) /* whatever the attribute asks for */
 #define LANES_OF_MAX 16
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  const trainer_attr_linear_cross_entropy *attr = call->attr;
-  if (call->n_out != 3 || call->n_in != 3 + TRAINER_WEIGHT_OPERANDS || call->attr_bytes < sizeof *attr)
-    return refuse(text, text_bytes, TRAINER_INVALID, "the op has three outputs, eleven inputs and attr_linear_cross_entropy");
-  const struct view *dh = &call->out[1], *dw = &call->out[2], *h = &call->in[0], *labels = &call->in[1];
-  int64_t rows = h->shape[0], out = attr->out_features, in = attr->in_features;
-  if (out <= 0 || out > INT32_MAX || in <= 0 || in > INT32_MAX) return refuse(text, text_bytes, TRAINER_INVALID, "out_features or in_features is out of range");
-  if (!gemm_is_matrix(h, rows, in) || !is_dtype(labels, TRAINER_I32) || labels->rank != 1 || labels->shape[0] != rows)
-    return refuse(text, text_bytes, TRAINER_INVALID, "h is not a float matrix [R, K] with i32 labels [R]");
-  if (!is_scalar(&call->out[0], TRAINER_F32) || !is_scalar(&call->in[2], TRAINER_F32))
-    return refuse(text, text_bytes, TRAINER_INVALID, "loss or grad_scale is not one f32");
-  if ((dh->present && !gemm_is_matrix(dh, rows, in)) || (dw->present && !gemm_is_matrix(dw, out, in)))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dh or dW does not have the shape of h or of the weight");
-  int32_t status = gemm_check_compute(attr->compute, text, text_bytes);
-  return status ? status : quant_check(call->in + 3, &attr->format, out, in, text, text_bytes);
-}
-
 static int64_t chunk_rows(const trainer_attr_linear_cross_entropy *attr, int64_t rows) {
   int64_t chunk = attr->chunk;
   if (chunk == 0) {
@@ -186,4 +169,4 @@ static void run(const struct call *call) {
   *(float *)call->out[0].data = (float)total;
 }
 
-const struct kernel kernel_linear_cross_entropy = {TRAINER_OP_LINEAR_CROSS_ENTROPY, "linear_cross_entropy", check, workspace, run, gemm_level};
+const struct kernel kernel_linear_cross_entropy = {TRAINER_OP_LINEAR_CROSS_ENTROPY, "linear_cross_entropy", check_linear_cross_entropy, workspace, run, gemm_level};

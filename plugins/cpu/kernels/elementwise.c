@@ -3,11 +3,8 @@
 #include <string.h>
 
 #include "../../../native/half.h"
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
-
-static int is_i32(const struct view *view) { return is_dtype(view, TRAINER_I32); }
 
 /* Writes 0 or 1 per element of x in dst's dtype. */
 static void store_flags(const float *x, const struct view *dst, int64_t offset, int64_t step, int64_t n) {
@@ -27,17 +24,6 @@ struct unary {
   float alpha;
   float beta;
 };
-
-static int32_t unary_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 1 || call->attr_bytes < sizeof(trainer_attr_unary) || !same_shape(&call->out[0], &call->in[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "unary needs dst and src of one shape and its attributes");
-  uint32_t code = ((const trainer_attr_unary *)call->attr)->code;
-  if (code < TRAINER_UNARY_NEG || code > TRAINER_UNARY_ROUND) return refuse(text, bytes, TRAINER_UNSUPPORTED, "there is no such unary code");
-  int flags = code == TRAINER_UNARY_ISFINITE && is_stored(&call->out[0]);
-  if (!is_float(&call->in[0]) || (!is_float(&call->out[0]) && !flags))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "unary reads and writes floats");
-  return TRAINER_OK;
-}
 
 #define EACH(expression)                        \
   do {                                          \
@@ -91,7 +77,7 @@ static void unary_run(const struct call *call) {
   strided_run(call->pool, &strided, unary_row, &unary);
 }
 
-const struct kernel kernel_unary = {.op = TRAINER_OP_UNARY, .name = "unary", .check = unary_check, .run = unary_run};
+const struct kernel kernel_unary = {.op = TRAINER_OP_UNARY, .name = "unary", .check = check_unary, .run = unary_run};
 
 /* ---- binary ---- */
 
@@ -99,20 +85,6 @@ struct binary {
   const struct call *call;
   uint32_t code;
 };
-
-static int is_comparison(uint32_t code) { return code >= TRAINER_BINARY_LT && code <= TRAINER_BINARY_EQ; }
-
-static int32_t binary_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *dst = call->out, *a = call->in, *b = call->in + 1;
-  if (call->n_out != 1 || call->n_in != 2 || call->attr_bytes < sizeof(trainer_attr_binary) || !same_shape(dst, a) || !same_shape(dst, b))
-    return refuse(text, bytes, TRAINER_INVALID, "binary needs dst, a and b of one shape and its attributes");
-  uint32_t code = ((const trainer_attr_binary *)call->attr)->code;
-  if (code < TRAINER_BINARY_ADD || code > TRAINER_BINARY_POW) return refuse(text, bytes, TRAINER_UNSUPPORTED, "there is no such binary code");
-  int floats = is_float(a) && is_float(b), ints = is_i32(a) && is_i32(b);
-  int fits = is_comparison(code) ? is_stored(dst) : floats ? is_float(dst) : is_i32(dst);
-  if ((!floats && !ints) || !fits) return refuse(text, bytes, TRAINER_UNSUPPORTED, "binary takes floats, or i32, and gives the same");
-  return TRAINER_OK;
-}
 
 #define EACH2(expression)                       \
   do {                                          \
@@ -213,20 +185,9 @@ static void binary_run(const struct call *call) {
   strided_run(call->pool, &strided, binary_row, &binary);
 }
 
-const struct kernel kernel_binary = {.op = TRAINER_OP_BINARY, .name = "binary", .check = binary_check, .run = binary_run};
+const struct kernel kernel_binary = {.op = TRAINER_OP_BINARY, .name = "binary", .check = check_binary, .run = binary_run};
 
 /* ---- select ---- */
-
-static int32_t select_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *dst = call->out, *in = call->in;
-  if (call->n_out != 1 || call->n_in != 3 || !same_shape(dst, &in[0]) || !same_shape(dst, &in[1]) || !same_shape(dst, &in[2]))
-    return refuse(text, bytes, TRAINER_INVALID, "select needs dst, cond, a and b of one shape");
-  int floats = is_float(dst) && is_float(&in[1]) && is_float(&in[2]);
-  int same = is_stored(dst) && in[1].present && in[2].present && in[1].dtype == dst->dtype && in[2].dtype == dst->dtype;
-  if (!is_stored(&in[0]) || (!floats && !same))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "select chooses floats, i32 or u8 by a float, i32 or u8");
-  return TRAINER_OK;
-}
 
 /* taken[i] = cond != 0 for a row; NaN is not 0. */
 static void load_condition(uint8_t *taken, const struct view *cond, int64_t offset, int64_t step, int64_t n) {
@@ -274,4 +235,4 @@ static void select_run(const struct call *call) {
   strided_run(call->pool, &strided, select_row, call);
 }
 
-const struct kernel kernel_select = {.op = TRAINER_OP_SELECT, .name = "select", .check = select_check, .run = select_run};
+const struct kernel kernel_select = {.op = TRAINER_OP_SELECT, .name = "select", .check = check_select, .run = select_run};

@@ -2,31 +2,14 @@
  * table is treated like a negative one: nothing outside the table is touched. */
 #include <string.h>
 
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
 #define COLUMNS 128 /* features of one scatter task */
 
-static int rows_and_index(const struct view *rows, const struct view *table, const struct view *index) {
-  return rows->rank == 2 && table->rank == 2 && rows->shape[1] == table->shape[1] && index->rank == 1 &&
-         is_dtype(index, TRAINER_I32) && index->shape[0] == rows->shape[0];
-}
-
 static int32_t index_at(const struct view *index, int64_t at) { return ((const int32_t *)index->data)[at * index->stride[0]]; }
 
 /* ---- gather ---- */
-
-static int32_t gather_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 2 || !rows_and_index(&call->out[0], &call->in[0], &call->in[1]))
-    return refuse(text, bytes, TRAINER_INVALID, "gather needs dst [n, f], src [v, f] and index i32 [n]");
-  if (!has_rows(&call->out[0]) || !has_rows(&call->in[0]))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "rows of gather must lie without gaps");
-  int same = call->out[0].dtype == call->in[0].dtype && dtype_bytes(call->in[0].dtype) <= 4;
-  if (!same && !(is_float(&call->out[0]) && is_float(&call->in[0])))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "gather keeps the dtype or converts floats");
-  return TRAINER_OK;
-}
 
 static void gather_row(const struct call *call, int64_t n) {
   const struct view *dst = &call->out[0], *src = &call->in[0];
@@ -63,18 +46,9 @@ static void gather_run(const struct call *call) {
   pool_run(call->pool, (call->out[0].shape[0] + per - 1) / per, gather_task, &own);
 }
 
-const struct kernel kernel_gather = {.op = TRAINER_OP_GATHER, .name = "gather", .check = gather_check, .run = gather_run};
+const struct kernel kernel_gather = {.op = TRAINER_OP_GATHER, .name = "gather", .check = check_gather, .run = gather_run};
 
 /* ---- scatter add ---- */
-
-static int32_t scatter_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 2 || !rows_and_index(&call->in[0], &call->out[0], &call->in[1]))
-    return refuse(text, bytes, TRAINER_INVALID, "scatter_add needs dst [v, f], src [n, f] and index i32 [n]");
-  if (!has_rows(&call->out[0]) || !has_rows(&call->in[0]))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "rows of scatter_add must lie without gaps");
-  if (!is_float(&call->out[0]) || !is_float(&call->in[0])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "scatter_add adds floats");
-  return TRAINER_OK;
-}
 
 /* One block of features over all rows: each sum is added in ascending n, whoever runs. */
 static void scatter_task(void *arg, int64_t task, uint32_t worker) {
@@ -100,4 +74,4 @@ static void scatter_run(const struct call *call) {
   pool_run(call->pool, (call->out[0].shape[1] + COLUMNS - 1) / COLUMNS, scatter_task, &own);
 }
 
-const struct kernel kernel_scatter_add = {.op = TRAINER_OP_SCATTER_ADD, .name = "scatter_add", .check = scatter_check, .run = scatter_run};
+const struct kernel kernel_scatter_add = {.op = TRAINER_OP_SCATTER_ADD, .name = "scatter_add", .check = check_scatter_add, .run = scatter_run};

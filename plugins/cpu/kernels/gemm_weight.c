@@ -1,34 +1,9 @@
 /* gemm_weight.c - see gemm_weight.h. */
 #include "gemm_weight.h"
 
-static int is_float_dtype(uint32_t dtype) { return dtype == TRAINER_F32 || dtype == TRAINER_BF16 || dtype == TRAINER_F16; }
-
-int gemm_is_matrix(const struct view *view, int64_t rows, int64_t cols) {
-  if (rows > INT32_MAX || cols > INT32_MAX) return 0;
-  return is_float(view) && view->rank == 2 && view->shape[0] == rows && view->shape[1] == cols;
-}
-
-int gemm_is_vector(const struct view *view, int64_t n) {
-  return is_float(view) && view->rank == 1 && view->shape[0] == n;
-}
-
-int gemm_is_mask(const struct view *view, int64_t rows, int64_t cols) {
-  if (!view->present) return 1;
-  return view->dtype == TRAINER_U8 && view->rank == 2 && view->shape[0] == rows && view->shape[1] == (cols + 7) / 8;
-}
-
-int32_t gemm_check_compute(uint32_t compute, char *text, uint64_t text_bytes) {
-  if (compute == 0 || is_float_dtype(compute)) return TRAINER_OK;
-  return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "products are computed in f32, bf16 or f16");
-}
-
-static int float_or_unasked(uint32_t dtype) { return dtype == 0 || is_float_dtype(dtype); }
-
 uint32_t gemm_level(const trainer_op_query *query, enum isa isa) {
   (void)isa;
-  if (!float_or_unasked(query->dtype) || !float_or_unasked(query->compute)) return TRAINER_LEVEL_NONE;
-  if (!quant_exists(&query->format)) return TRAINER_LEVEL_NONE;
-  return float_or_unasked(query->weight_dtype) ? TRAINER_LEVEL_FAST : TRAINER_LEVEL_NONE;
+  return asks_product(query) ? TRAINER_LEVEL_FAST : TRAINER_LEVEL_NONE;
 }
 
 struct gemm_source gemm_weight(const struct view *w, const trainer_quant_format *format, int64_t out, int64_t in, int k_is_out) {

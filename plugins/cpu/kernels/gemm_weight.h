@@ -1,20 +1,10 @@
 /* gemm_weight.h - operands of the border as sides of a product: weights in any format
- * of the border, and float matrices; with the checks both need. */
+ * of the border, and float matrices. */
 #ifndef TRAINER_CPU_GEMM_WEIGHT_H
 #define TRAINER_CPU_GEMM_WEIGHT_H
 
-#include "check.h"
 #include "gemm.h"
 
-/* 1 if the view is a present float matrix [rows, cols], both below 2^31. */
-int gemm_is_matrix(const struct view *view, int64_t rows, int64_t cols);
-/* 1 if the view is a present float vector [n]. */
-int gemm_is_vector(const struct view *view, int64_t n);
-/* 1 if the view is absent or a mask u8 [rows, ceil(cols/8)]. */
-int gemm_is_mask(const struct view *view, int64_t rows, int64_t cols);
-
-/* TRAINER_OK if compute names an arithmetic of a product. */
-int32_t gemm_check_compute(uint32_t compute, char *text, uint64_t text_bytes);
 /* The answer of every op with a weight to a query. */
 uint32_t gemm_level(const trainer_op_query *query, enum isa isa);
 

@@ -2,7 +2,6 @@
  * as extra columns of k in the same tile (Hu et al. 2021; Dettmers et al. 2023). */
 #include "linear.h"
 
-#define RANK_MOST ((int64_t)1 << 24) /* of all projections: sizes of scratch stay within 64 bits */
 #define OPERANDS_EACH (TRAINER_WEIGHT_OPERANDS + 3) /* weight, bias, A, B */
 
 struct linear linear_of(const struct call *call) {
@@ -14,51 +13,6 @@ struct linear linear_of(const struct call *call) {
     linear.rank += linear.projections[p].rank;
   }
   return linear;
-}
-
-int32_t linear_check(const struct call *call, struct linear *linear, uint32_t out0, uint32_t out_each, uint32_t in0, uint32_t in_each, char *text, uint64_t text_bytes) {
-  const trainer_attr_linear *attr = call->attr;
-  uint64_t bytes = call->attr_bytes;
-  if (bytes < sizeof *attr || attr->n_projections == 0 || (bytes - sizeof *attr) / sizeof(trainer_projection) < attr->n_projections)
-    return refuse(text, text_bytes, TRAINER_INVALID, "the attribute does not hold its projections");
-  uint64_t n = attr->n_projections;
-  if (call->n_out != out0 + n * out_each || call->n_in != in0 + n * in_each)
-    return refuse(text, text_bytes, TRAINER_INVALID, "the number of operands is not that of the projections");
-  const trainer_projection *at = (const trainer_projection *)(const void *)(attr + 1);
-  for (uint32_t p = 0; p < n; p++) {
-    int sized = at[p].out_features > 0 && at[p].out_features <= INT32_MAX && at[p].in_features > 0 && at[p].in_features <= INT32_MAX;
-    if (!sized || at[p].in_features != at->in_features)
-      return refuse(text, text_bytes, TRAINER_INVALID, "the projections do not read one input, or a size is out of range");
-  }
-  *linear = linear_of(call);
-  if (linear->rank > RANK_MOST) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "the ranks of the adapters are out of range");
-  return gemm_check_compute(attr->compute, text, text_bytes);
-}
-
-int linear_has_adapter(const trainer_projection *p, const struct view *a, const struct view *b) {
-  if (p->rank == 0) return !a->present && !b->present;
-  return gemm_is_matrix(a, p->rank, p->in_features) && gemm_is_matrix(b, p->out_features, p->rank);
-}
-
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 2, 0, 2, OPERANDS_EACH, text, text_bytes);
-  if (status) return status;
-  int64_t rows = call->in[0].shape[0];
-  int dropped = gemm_is_mask(&call->in[1], rows, linear.in) || gemm_is_matrix(&call->in[1], rows, linear.in);
-  if (!gemm_is_matrix(&call->in[0], rows, linear.in) || !dropped || !gemm_is_matrix(&call->out[0], rows, linear.out))
-    return refuse(text, text_bytes, TRAINER_INVALID, "x, mask, drop(x) or y does not have the shape of the projections");
-  if (linear.rank ? !gemm_is_matrix(&call->out[1], rows, linear.rank) : call->out[1].present)
-    return refuse(text, text_bytes, TRAINER_INVALID, "u is not a matrix of the adapters' ranks");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const trainer_projection *at = &linear.projections[p];
-    const struct view *w = call->in + 2 + p * OPERANDS_EACH, *bias = w + TRAINER_WEIGHT_OPERANDS;
-    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
-    if (status) return status;
-    if ((bias->present && !gemm_is_vector(bias, at->out_features)) || !linear_has_adapter(at, bias + 1, bias + 2))
-      return refuse(text, text_bytes, TRAINER_INVALID, "bias, A or B does not have the shape of its projection");
-  }
-  return TRAINER_OK;
 }
 
 static uint64_t workspace(const struct call *call, uint32_t threads) {
@@ -112,4 +66,4 @@ static void run(const struct call *call) {
   }
 }
 
-const struct kernel kernel_linear = {TRAINER_OP_LINEAR, "linear", check, workspace, run, gemm_level};
+const struct kernel kernel_linear = {TRAINER_OP_LINEAR, "linear", check_linear, workspace, run, gemm_level};

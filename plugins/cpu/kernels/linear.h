@@ -18,11 +18,4 @@ struct linear {
 /* Reads the attribute of a call that has been checked. */
 struct linear linear_of(const struct call *call);
 
-/* Checks the attribute and the operand counts: n_out = out0 + out_each per projection,
- * n_in = in0 + in_each per projection. */
-int32_t linear_check(const struct call *call, struct linear *linear, uint32_t out0, uint32_t out_each, uint32_t in0, uint32_t in_each, char *text, uint64_t text_bytes);
-
-/* 1 if A [r, K] and B [N, r] are as the projection says: both absent for rank 0. */
-int linear_has_adapter(const trainer_projection *p, const struct view *a, const struct view *b);
-
 #endif

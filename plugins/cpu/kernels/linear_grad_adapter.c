@@ -1,26 +1,6 @@
 /* linear_grad_adapter.c - dA_p += v_p^T drop(x) and dB_p += scale_p * dy_p^T u_p. */
 #include "linear.h"
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 0, 2, 5, 0, text, text_bytes);
-  if (status) return status;
-  const struct view *in = call->in;
-  int64_t rows = in[0].shape[0];
-  if (!gemm_is_matrix(&in[0], rows, linear.out) || !gemm_is_matrix(&in[1], rows, linear.in) || !gemm_is_mask(&in[2], rows, linear.in))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dy, x or mask does not have the shape of the projections");
-  if (!gemm_is_matrix(&in[3], rows, linear.rank) || !gemm_is_matrix(&in[4], rows, linear.rank))
-    return refuse(text, text_bytes, TRAINER_INVALID, "u or v is not a matrix of the adapters' ranks");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const trainer_projection *at = &linear.projections[p];
-    const struct view *a = &call->out[2 * p], *b = &call->out[2 * p + 1];
-    int bad_a = a->present && (at->rank == 0 || !gemm_is_matrix(a, at->rank, at->in_features));
-    int bad_b = b->present && (at->rank == 0 || !gemm_is_matrix(b, at->out_features, at->rank));
-    if (bad_a || bad_b) return refuse(text, text_bytes, TRAINER_INVALID, "dA or dB does not have the shape of its projection");
-  }
-  return TRAINER_OK;
-}
-
 static uint64_t workspace(const struct call *call, uint32_t threads) {
   struct linear linear = linear_of(call);
   int64_t most = linear.in;
@@ -62,4 +42,4 @@ static void run(const struct call *call) {
   }
 }
 
-const struct kernel kernel_linear_grad_adapter = {TRAINER_OP_LINEAR_GRAD_ADAPTER, "linear_grad_adapter", check, workspace, run, gemm_level};
+const struct kernel kernel_linear_grad_adapter = {TRAINER_OP_LINEAR_GRAD_ADAPTER, "linear_grad_adapter", check_linear_grad_adapter, workspace, run, gemm_level};

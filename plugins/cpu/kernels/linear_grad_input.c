@@ -4,28 +4,6 @@
 
 #define OPERANDS_EACH (TRAINER_WEIGHT_OPERANDS + 2) /* weight, A, B */
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 2, 0, 3, OPERANDS_EACH, text, text_bytes);
-  if (status) return status;
-  const struct view *dx = &call->out[0], *v = &call->out[1], *dy = &call->in[0], *residual = &call->in[2];
-  int64_t rows = dy->shape[0];
-  if (!gemm_is_matrix(dy, rows, linear.out) || !gemm_is_mask(&call->in[1], rows, linear.in))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dy or mask does not have the shape of the projections");
-  if ((dx->present && !gemm_is_matrix(dx, rows, linear.in)) || (residual->present && !gemm_is_matrix(residual, rows, linear.in)))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dx or residual does not have the shape of the input");
-  if (v->present && (linear.rank == 0 || !gemm_is_matrix(v, rows, linear.rank)))
-    return refuse(text, text_bytes, TRAINER_INVALID, "v is not a matrix of the adapters' ranks");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const trainer_projection *at = &linear.projections[p];
-    const struct view *w = call->in + 3 + p * OPERANDS_EACH, *a = w + TRAINER_WEIGHT_OPERANDS;
-    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
-    if (status) return status;
-    if (!linear_has_adapter(at, a, a + 1)) return refuse(text, text_bytes, TRAINER_INVALID, "A or B does not have the shape of its projection");
-  }
-  return TRAINER_OK;
-}
-
 /* The workspace: the terms of dx, then v where the call does not want it, then the product's. */
 struct layout {
   uint64_t v, product;
@@ -122,4 +100,4 @@ static void run(const struct call *call) {
   gemm_run(&job, call->pool, scratch);
 }
 
-const struct kernel kernel_linear_grad_input = {TRAINER_OP_LINEAR_GRAD_INPUT, "linear_grad_input", check, workspace, run, gemm_level};
+const struct kernel kernel_linear_grad_input = {TRAINER_OP_LINEAR_GRAD_INPUT, "linear_grad_input", check_linear_grad_input, workspace, run, gemm_level};

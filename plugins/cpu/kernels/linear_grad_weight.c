@@ -3,22 +3,6 @@
 
 #define BIAS_COLUMNS 64 /* of one task */
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 0, 2, 2, 0, text, text_bytes);
-  if (status) return status;
-  int64_t rows = call->in[0].shape[0];
-  if (!gemm_is_matrix(&call->in[0], rows, linear.out) || !gemm_is_matrix(&call->in[1], rows, linear.in))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dy or x does not have the shape of the projections");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const struct view *dw = &call->out[2 * p], *bias = &call->out[2 * p + 1];
-    int64_t out = linear.projections[p].out_features;
-    if ((dw->present && !gemm_is_matrix(dw, out, linear.in)) || (bias->present && !gemm_is_vector(bias, out)))
-      return refuse(text, text_bytes, TRAINER_INVALID, "dW or dbias does not have the shape of its projection");
-  }
-  return TRAINER_OK;
-}
-
 static uint64_t workspace(const struct call *call, uint32_t threads) {
   struct linear linear = linear_of(call);
   (void)threads;
@@ -76,4 +60,4 @@ static void run(const struct call *call) {
   }
 }
 
-const struct kernel kernel_linear_grad_weight = {TRAINER_OP_LINEAR_GRAD_WEIGHT, "linear_grad_weight", check, workspace, run, gemm_level};
+const struct kernel kernel_linear_grad_weight = {TRAINER_OP_LINEAR_GRAD_WEIGHT, "linear_grad_weight", check_linear_grad_weight, workspace, run, gemm_level};

@@ -17,26 +17,6 @@ static struct sizes sizes_of(const struct call *call) {
   return s;
 }
 
-static int is_operand(const struct view *x, const struct view *d, int64_t rows, int64_t cols) {
-  if (!is_float(x) || x->rank != d->rank || x->shape[x->rank - 2] != rows || x->shape[x->rank - 1] != cols) return 0;
-  for (uint32_t dim = 0; dim + 2 < d->rank; dim++)
-    if (x->shape[dim] != d->shape[dim] && x->shape[dim] != 1) return 0;
-  return 1;
-}
-
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  const trainer_attr_matmul *attr = call->attr;
-  if (call->n_out != 1 || call->n_in != 2 || call->attr_bytes < sizeof *attr)
-    return refuse(text, text_bytes, TRAINER_INVALID, "a product has one output, two inputs and attr_matmul");
-  const struct view *d = &call->out[0];
-  if (!is_float(d) || d->rank < 2 || call->in[0].rank != d->rank) return refuse(text, text_bytes, TRAINER_INVALID, "d is not a float matrix");
-  struct sizes s = sizes_of(call);
-  if (!is_operand(&call->in[0], d, s.m, s.k) || !is_operand(&call->in[1], d, s.k, s.n))
-    return refuse(text, text_bytes, TRAINER_INVALID, "a [..,m,k] and b [..,k,n] do not multiply to d [..,m,n]");
-  if (s.m > INT32_MAX || s.n > INT32_MAX || s.k > INT32_MAX) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "a matrix has 2^31 rows or columns");
-  return gemm_check_compute(attr->compute, text, text_bytes);
-}
-
 static int shared_whole(const struct sizes *s) { return s->batch > 1 && s->m * s->n * s->k <= SMALL_PRODUCT; }
 
 /* The workspace of one product: a and b where they may be d too, then the product's. */
@@ -119,4 +99,4 @@ static void run(const struct call *call) {
   for (int64_t item = 0; item < batch.sizes.batch; item++) multiply_item(&batch, item, call->pool, call->workspace);
 }
 
-const struct kernel kernel_matmul = {TRAINER_OP_MATMUL, "matmul", check, workspace, run, gemm_level};
+const struct kernel kernel_matmul = {TRAINER_OP_MATMUL, "matmul", check_matmul, workspace, run, gemm_level};

@@ -3,20 +3,12 @@
 #include <math.h>
 
 #include "../../../native/half.h"
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
 /* ---- global norm ---- */
 
 static int64_t pieces_of(const struct view *view) { return (view->count + STRIDED_GRAIN - 1) / STRIDED_GRAIN; }
-
-static int32_t norm_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || !is_scalar(&call->out[0], TRAINER_F32)) return refuse(text, bytes, TRAINER_INVALID, "global_norm writes one f32");
-  for (uint32_t i = 0; i < call->n_in; i++)
-    if (!is_float(&call->in[i])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "gradients of global_norm must be floats");
-  return TRAINER_OK;
-}
 
 /* One f64 a piece of the largest gradient. */
 static uint64_t norm_workspace(const struct call *call, uint32_t threads) {
@@ -67,22 +59,11 @@ static void norm_run(const struct call *call) {
 }
 
 const struct kernel kernel_global_norm = {
-    .op = TRAINER_OP_GLOBAL_NORM, .name = "global_norm", .check = norm_check, .workspace = norm_workspace, .run = norm_run};
+    .op = TRAINER_OP_GLOBAL_NORM, .name = "global_norm", .check = check_global_norm, .workspace = norm_workspace, .run = norm_run};
 
 /* ---- guard ---- */
 
 enum { OUT_CLIP, OUT_SKIP, OUT_STEPS, OUT_NORM, OUT_SCALE, OUT_GROWTH, OUTPUTS };
-
-static int32_t guard_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *out = call->out;
-  if (call->n_out != OUTPUTS || call->n_in != 1 || call->attr_bytes < sizeof(trainer_attr_guard))
-    return refuse(text, bytes, TRAINER_INVALID, "guard needs six outputs, sumsq and its attributes");
-  if (!is_scalar(&call->in[0], TRAINER_F32) || !is_scalar(&out[OUT_CLIP], TRAINER_F32) || !is_scalar(&out[OUT_SKIP], TRAINER_I32) ||
-      !is_scalar(&out[OUT_STEPS], TRAINER_I32) || !is_scalar(&out[OUT_NORM], TRAINER_F32) || !is_scalar(&out[OUT_SCALE], TRAINER_F32) ||
-      !is_scalar(&out[OUT_GROWTH], TRAINER_I32))
-    return refuse(text, bytes, TRAINER_INVALID, "operands of guard are one f32 or i32 each");
-  return TRAINER_OK;
-}
 
 static void guard_scale(float *scale, int32_t *growth, int skip, uint32_t interval) {
   if (skip) {
@@ -110,4 +91,4 @@ static void guard_run(const struct call *call) {
   if (attr->interval > 0) guard_scale(scale, out[OUT_GROWTH].data, skip, attr->interval);
 }
 
-const struct kernel kernel_guard = {.op = TRAINER_OP_GUARD, .name = "guard", .check = guard_check, .run = guard_run};
+const struct kernel kernel_guard = {.op = TRAINER_OP_GUARD, .name = "guard", .check = check_guard, .run = guard_run};

@@ -1,6 +1,5 @@
 /* quantise.c - QUANTISE and DEQUANTISE: DENSE (a cast) and every quantised format, whose
  * groups run over the flattened row-major weight. */
-#include "check.h"
 #include "quantise_formats.h"
 #include "strided.h"
 
@@ -9,21 +8,9 @@
 
 static const trainer_quant_format *format_of(const struct call *call) { return &((const trainer_attr_quant *)call->attr)->format; }
 
-static int32_t check(const struct call *call, const struct view *weight, const struct view *dense, char *text, uint64_t bytes) {
-  const trainer_attr_quant *attr = call->attr;
-  if (call->attr_bytes < sizeof *attr) return refuse(text, bytes, TRAINER_INVALID, "quantise and dequantise need their attributes");
-  if (!is_float(dense) || dense->rank != 2 || dense->shape[0] != attr->rows || dense->shape[1] != attr->cols)
-    return refuse(text, bytes, TRAINER_INVALID, "the dense weight is not float [rows, cols]");
-  if (!quant_is_dense(&attr->format) && !is_contiguous(dense)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "the dense weight has gaps");
-  return quant_check(weight, &attr->format, attr->rows, attr->cols, text, bytes);
-}
-
 static uint32_t level(const trainer_op_query *query, enum isa isa) {
-  const struct view view = {.dtype = query->dtype ? query->dtype : TRAINER_F32, .present = 1};
-  const struct view weight = {.dtype = query->weight_dtype ? query->weight_dtype : TRAINER_F32, .present = 1};
   (void)isa;
-  int stored = is_float(&weight) || (!quant_is_dense(&query->format) && query->weight_dtype == TRAINER_U8);
-  return quant_exists(&query->format) && is_float(&view) && stored ? TRAINER_LEVEL_OK : TRAINER_LEVEL_NONE;
+  return asks_quantised(query) ? TRAINER_LEVEL_OK : TRAINER_LEVEL_NONE;
 }
 
 /* ---- dense ---- */
@@ -52,12 +39,6 @@ static void dense_run(const struct call *call, const struct view *to, const stru
 
 /* ---- quantise ---- */
 
-static int32_t quantise_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != TRAINER_WEIGHT_OPERANDS || call->n_in != 1)
-    return refuse(text, bytes, TRAINER_INVALID, "quantise needs a weight of eight outputs and src");
-  return check(call, call->out, call->in, text, bytes);
-}
-
 static uint64_t quantise_workspace(const struct call *call, uint32_t threads) {
   const trainer_quant_format *f = format_of(call);
   (void)threads;
@@ -73,7 +54,7 @@ static void quantise_run(const struct call *call) {
 }
 
 const struct kernel kernel_quantise = {
-    .op = TRAINER_OP_QUANTISE, .name = "quantise", .check = quantise_check, .workspace = quantise_workspace, .run = quantise_run, .level = level};
+    .op = TRAINER_OP_QUANTISE, .name = "quantise", .check = check_quantise, .workspace = quantise_workspace, .run = quantise_run, .level = level};
 
 /* ---- dequantise ---- */
 
@@ -95,12 +76,6 @@ static void dequantise_task(void *arg, int64_t task, uint32_t worker) {
   }
 }
 
-static int32_t dequantise_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != TRAINER_WEIGHT_OPERANDS)
-    return refuse(text, bytes, TRAINER_INVALID, "dequantise needs dst and a weight of eight inputs");
-  return check(call, call->in, call->out, text, bytes);
-}
-
 static void dequantise_run(const struct call *call) {
   if (quant_is_dense(format_of(call))) {
     dense_run(call, &call->out[0], &call->in[0]);
@@ -111,4 +86,4 @@ static void dequantise_run(const struct call *call) {
 }
 
 const struct kernel kernel_dequantise = {
-    .op = TRAINER_OP_DEQUANTISE, .name = "dequantise", .check = dequantise_check, .run = dequantise_run, .level = level};
+    .op = TRAINER_OP_DEQUANTISE, .name = "dequantise", .check = check_dequantise, .run = dequantise_run, .level = level};

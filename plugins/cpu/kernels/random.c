@@ -2,7 +2,6 @@
  * feature), so a number depends on nothing else. */
 #include "../../../native/half.h"
 #include "../../../native/philox.h"
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
@@ -15,13 +14,6 @@ struct site {
   const struct view *samples;
   const struct view *positions;
 };
-
-static int inputs_ok(const struct call *call, int64_t rows) {
-  const struct view *in = call->in;
-  return is_dtype(&in[0], TRAINER_I32) && is_dtype(&in[1], TRAINER_I32) && in[0].rank == 1 && in[1].rank == 1 &&
-         in[0].count == rows && in[1].count == rows && is_dtype(&in[2], TRAINER_I32) && is_vector(&in[2], 2) &&
-         is_scalar(&in[3], TRAINER_I32);
-}
 
 static struct site site_of(const struct call *call, uint32_t site_lo, uint32_t site_hi) {
   return (struct site){philox_key_of(call->in[2].data, site_lo, site_hi), (uint32_t)*(const int32_t *)call->in[3].data,
@@ -64,14 +56,6 @@ static int64_t rows_end(const struct draws *draws, int64_t task) {
 
 /* ---- random ---- */
 
-static int32_t random_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 4 || call->attr_bytes < sizeof(trainer_attr_random))
-    return refuse(text, bytes, TRAINER_INVALID, "random needs dst, four inputs and its attributes");
-  if (!is_dtype(&call->out[0], TRAINER_F32) || call->out[0].rank != 2 || !has_rows(&call->out[0]) || !inputs_ok(call, call->out[0].shape[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "random needs dst f32 [r, f], samples, positions i32 [r], seed i32 [2], step i32 [1]");
-  return TRAINER_OK;
-}
-
 static void random_task(void *arg, int64_t task, uint32_t worker) {
   const struct draws *draws = arg;
   (void)worker;
@@ -90,31 +74,9 @@ static void random_run(const struct call *call) {
   each_row(&draws, random_task);
 }
 
-const struct kernel kernel_random = {.op = TRAINER_OP_RANDOM, .name = "random", .check = random_check, .run = random_run};
+const struct kernel kernel_random = {.op = TRAINER_OP_RANDOM, .name = "random", .check = check_random, .run = random_run};
 
 /* ---- dropout mask ---- */
-
-static int is_activation(const struct view *view, int64_t rows, int64_t cols) {
-  return is_float(view) && view->rank == 2 && has_rows(view) && view->shape[0] == rows && view->shape[1] == cols;
-}
-
-static int dropped_ok(const struct view *y, const struct view *x, int64_t rows, int64_t cols) {
-  if (!y->present && !x->present) return 1;
-  return is_activation(y, rows, cols) && is_activation(x, rows, cols);
-}
-
-static int32_t mask_check(const struct call *call, char *text, uint64_t bytes) {
-  const trainer_attr_dropout_mask *attr = call->attr;
-  const struct view *mask = &call->out[0];
-  if (call->n_out != 2 || call->n_in != 5 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs two outputs, five inputs and its attributes");
-  if (!is_dtype(mask, TRAINER_U8) || mask->rank != 2 || !has_rows(mask) || attr->features < 0 || attr->features > INT32_MAX ||
-      mask->shape[1] != (attr->features + 7) / 8 || !inputs_ok(call, mask->shape[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask u8 [T, ceil(K/8)], samples, positions i32 [T], seed i32 [2], step i32 [1]");
-  if (!dropped_ok(&call->out[1], &call->in[4], mask->shape[0], attr->features))
-    return refuse(text, bytes, TRAINER_INVALID, "x and y of dropout_mask are not both absent, or both float [T, K]");
-  return TRAINER_OK;
-}
 
 /* Bits of n numbers, lowest first; what the last byte has left over is 0. */
 static void keep_bits(uint8_t *mask, const float *x, float p, int64_t n) {
@@ -155,4 +117,4 @@ static void mask_run(const struct call *call) {
   each_row(&draws, mask_task);
 }
 
-const struct kernel kernel_dropout_mask = {.op = TRAINER_OP_DROPOUT_MASK, .name = "dropout_mask", .check = mask_check, .run = mask_run};
+const struct kernel kernel_dropout_mask = {.op = TRAINER_OP_DROPOUT_MASK, .name = "dropout_mask", .check = check_dropout_mask, .run = mask_run};

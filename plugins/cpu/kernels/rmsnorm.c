@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "../../../native/half.h"
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
@@ -12,19 +11,6 @@
 #define SEGMENT_ROWS_MIN 16
 
 static int64_t rows_of(const struct view *view) { return last_dim(view) ? view->count / last_dim(view) : 0; }
-
-/* Floats [T, H] with rows that lie without gaps. */
-static int is_matrix(const struct view *view, const struct view *like) {
-  return is_float(view) && has_rows(view) && same_shape(view, like);
-}
-
-static int is_weight(const struct view *w, int64_t width) { return is_float(w) && is_vector(w, width); }
-
-static int is_rstd(const struct view *rstd, int64_t rows) { return is_dtype(rstd, TRAINER_F32) && is_vector(rstd, rows); }
-
-static int32_t refuse_shapes(char *text, uint64_t bytes) {
-  return refuse(text, bytes, TRAINER_INVALID, "operands of rmsnorm must be float rows of one shape [T, H], w [H] and rstd f32 [T]");
-}
 
 static int64_t part_of(int64_t width, int64_t at) { return width - at < STRIDED_ROW ? width - at : STRIDED_ROW; }
 
@@ -54,17 +40,6 @@ struct rmsnorm {
   int64_t rows_per_task;
   float eps;
 };
-
-static int32_t forward_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 3 || call->n_in != 3 || call->attr_bytes < sizeof(trainer_attr_rmsnorm))
-    return refuse(text, bytes, TRAINER_INVALID, "rmsnorm needs three outputs, three inputs and its attributes");
-  const struct view *y = &call->out[0], *h = &call->out[1], *x = &call->in[0], *residual = &call->in[1];
-  if (h->present != residual->present) return refuse(text, bytes, TRAINER_INVALID, "h of rmsnorm is present exactly when residual is");
-  if (!is_matrix(x, x) || !is_matrix(y, x) || (h->present && (!is_matrix(h, x) || !is_matrix(residual, x))) ||
-      !is_rstd(&call->out[2], rows_of(x)) || !is_weight(&call->in[2], last_dim(x)))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
 
 /* Writes h where there is a residual and returns the sum of the squares of the stored h. */
 static double sum_squares(const struct rmsnorm *norm, int64_t row) {
@@ -118,25 +93,13 @@ static void forward_run(const struct call *call) {
   pool_run(call->pool, (norm.rows + norm.rows_per_task - 1) / norm.rows_per_task, forward_task, &norm);
 }
 
-const struct kernel kernel_rmsnorm = {.op = TRAINER_OP_RMSNORM, .name = "rmsnorm", .check = forward_check, .run = forward_run};
+const struct kernel kernel_rmsnorm = {.op = TRAINER_OP_RMSNORM, .name = "rmsnorm", .check = check_rmsnorm, .run = forward_run};
 
 /* ---- gradient ---- *
  * Rows are cut into segments by their number alone; each segment sums dw in its own
  * part of the workspace, [segments, H], and the parts are added in order. */
 
 enum { IN_DY, IN_H, IN_RSTD, IN_W, IN_RESIDUAL, INPUTS };
-
-static int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *dx = &call->out[0], *dw = &call->out[1], *in = call->in;
-  if (call->n_out != 2 || call->n_in != INPUTS || call->attr_bytes < sizeof(trainer_attr_rmsnorm))
-    return refuse(text, bytes, TRAINER_INVALID, "rmsnorm_grad needs two outputs, five inputs and its attributes");
-  int64_t width = last_dim(&in[IN_DY]);
-  if (!is_matrix(&in[IN_DY], &in[IN_DY]) || !is_matrix(dx, &in[IN_DY]) || !is_matrix(&in[IN_H], &in[IN_DY]) ||
-      (in[IN_RESIDUAL].present && !is_matrix(&in[IN_RESIDUAL], &in[IN_DY])) || !is_rstd(&in[IN_RSTD], rows_of(dx)) ||
-      !is_weight(&in[IN_W], width) || (dw->present && !is_weight(dw, width)))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
 
 static int64_t segment_rows(int64_t rows) {
   int64_t size = (rows + SEGMENTS_MAX - 1) / SEGMENTS_MAX;
@@ -209,4 +172,4 @@ static void grad_run(const struct call *call) {
 }
 
 const struct kernel kernel_rmsnorm_grad = {
-    .op = TRAINER_OP_RMSNORM_GRAD, .name = "rmsnorm_grad", .check = grad_check, .workspace = grad_workspace, .run = grad_run};
+    .op = TRAINER_OP_RMSNORM_GRAD, .name = "rmsnorm_grad", .check = check_rmsnorm_grad, .workspace = grad_workspace, .run = grad_run};

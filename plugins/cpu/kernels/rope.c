@@ -1,7 +1,6 @@
 /* rope.c - ROPE (Su et al. 2021) with the halves of a head rotated against each other, as
  * Hugging Face stores Llama's weights. */
 #include "../../../native/half.h"
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
@@ -15,20 +14,10 @@ struct rope {
   int64_t rows_per_task;
 };
 
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *y = &call->out[0], *x = &call->in[0];
-  const trainer_attr_rope *attr = call->attr;
-  if (call->n_out != 1 || call->n_in != 3 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "rope needs y, x, positions, inv_freq and its attributes");
-  if (!is_float(x) || !is_float(y) || x->rank != 3 || !same_shape(x, y) || !has_rows(x) || !has_rows(y))
-    return refuse(text, bytes, TRAINER_INVALID, "x and y of rope must be float [T, heads, D] with rows without gaps");
-  if (attr->heads > x->shape[1] || attr->rotary_dim % 2 || attr->rotary_dim > x->shape[2])
-    return refuse(text, bytes, TRAINER_INVALID, "heads or rotary_dim of rope is larger than x, or rotary_dim is odd");
-  if (attr->rotary_dim > 2 * HALF_MAX) return refuse(text, bytes, TRAINER_UNSUPPORTED, "rotary_dim of rope is above 1024");
-  if (!is_dtype(&call->in[1], TRAINER_I32) || call->in[1].rank != 1 || call->in[1].count != x->shape[0] ||
-      !is_dtype(&call->in[2], TRAINER_F32) || !is_vector(&call->in[2], attr->rotary_dim / 2))
-    return refuse(text, bytes, TRAINER_INVALID, "rope needs positions i32 [T] and inv_freq f32 [R/2]");
-  return TRAINER_OK;
+static int32_t check(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_rope(record, text, bytes);
+  if (status || ((const trainer_attr_rope *)record->attr)->rotary_dim <= 2 * HALF_MAX) return status;
+  return refuse(text, bytes, TRAINER_UNSUPPORTED, "rotary_dim of rope is above 1024");
 }
 
 static int64_t offset_of(const struct view *view, int64_t t, int64_t head) { return t * view->stride[0] + head * view->stride[1]; }

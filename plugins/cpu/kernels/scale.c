@@ -1,23 +1,11 @@
 /* scale.c - SCALE and its gradient: columns times factors. */
 #include <string.h>
 
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
 #define SEGMENTS_MAX 32
 #define SEGMENT_ROWS_MIN 16
-
-/* Floats [T, N] of one shape with rows that lie without gaps, and a vector f32 [N]. */
-static int is_matrix(const struct view *view, const struct view *like) {
-  return is_float(view) && view->rank == 2 && has_rows(view) && same_shape(view, like);
-}
-
-static int is_factors(const struct view *g, const struct view *like) { return is_dtype(g, TRAINER_F32) && is_vector(g, last_dim(like)); }
-
-static int32_t refuse_shapes(char *text, uint64_t bytes) {
-  return refuse(text, bytes, TRAINER_INVALID, "operands of scale must be float rows of one shape [T, N] and g f32 [N]");
-}
 
 /* ---- forward ---- */
 
@@ -26,13 +14,6 @@ struct scale {
   const struct rowmath *math;
   int64_t rows_per_task; /* of the gradient */
 };
-
-static int32_t forward_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 2) return refuse(text, bytes, TRAINER_INVALID, "scale needs one output and two inputs");
-  if (!is_matrix(&call->in[0], &call->in[0]) || !is_matrix(&call->out[0], &call->in[0]) || !is_factors(&call->in[1], &call->in[0]))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
 
 static void forward_row(const void *arg, const struct strided_row *row) {
   const struct scale *scale = arg;
@@ -56,23 +37,13 @@ static void forward_run(const struct call *call) {
   strided_run(call->pool, &strided, forward_row, &scale);
 }
 
-const struct kernel kernel_scale = {.op = TRAINER_OP_SCALE, .name = "scale", .check = forward_check, .run = forward_run};
+const struct kernel kernel_scale = {.op = TRAINER_OP_SCALE, .name = "scale", .check = check_scale, .run = forward_run};
 
 /* ---- gradient ---- *
  * Rows are cut into segments by their number alone; each segment sums dg in its own part
  * of the workspace, [segments, N], and the parts are added in order. */
 
 enum { IN_DY, IN_X, IN_G, INPUTS };
-
-static int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *dx = &call->out[0], *dg = &call->out[1], *in = call->in;
-  if (call->n_out != 2 || call->n_in != INPUTS) return refuse(text, bytes, TRAINER_INVALID, "scale_grad needs two outputs and three inputs");
-  if (in[IN_X].present != dg->present) return refuse(text, bytes, TRAINER_INVALID, "x of scale_grad is present exactly when dg is");
-  if (!is_matrix(&in[IN_DY], &in[IN_DY]) || (dx->present && !is_matrix(dx, &in[IN_DY])) || !is_factors(&in[IN_G], &in[IN_DY]) ||
-      (dg->present && (!is_factors(dg, &in[IN_DY]) || !is_matrix(&in[IN_X], &in[IN_DY]))))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
 
 static int64_t segment_rows(int64_t rows) {
   int64_t size = (rows + SEGMENTS_MAX - 1) / SEGMENTS_MAX;
@@ -123,4 +94,4 @@ static void grad_run(const struct call *call) {
 }
 
 const struct kernel kernel_scale_grad = {
-    .op = TRAINER_OP_SCALE_GRAD, .name = "scale_grad", .check = grad_check, .workspace = grad_workspace, .run = grad_run};
+    .op = TRAINER_OP_SCALE_GRAD, .name = "scale_grad", .check = check_scale_grad, .workspace = grad_workspace, .run = grad_run};

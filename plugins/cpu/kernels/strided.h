@@ -47,4 +47,14 @@ float *row_target(float *buffer, const struct view *view, int64_t offset, int64_
 /* Stores what was written to row_target's answer. */
 void row_commit(const float *target, const struct view *view, int64_t offset, int64_t step, int64_t n);
 
+/* Address of element [row, column] where the leading dimensions count as one. */
+static inline void *row_at(const struct view *view, int64_t row, int64_t column) {
+  int64_t offset = column;
+  for (uint32_t dim = view->rank - 1; dim-- > 0;) {
+    offset += row % view->shape[dim] * view->stride[dim];
+    row /= view->shape[dim];
+  }
+  return (char *)view->data + offset * dtype_bytes(view->dtype);
+}
+
 #endif

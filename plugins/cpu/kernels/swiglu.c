@@ -1,5 +1,4 @@
 /* swiglu.c - SWIGLU and its gradient (Shazeer 2020): y = gate * sigmoid(gate) * up. */
-#include "check.h"
 #include "rowmath.h"
 #include "strided.h"
 
@@ -7,17 +6,6 @@ struct swiglu {
   const struct call *call;
   const struct rowmath *math;
 };
-
-static int32_t floats_of_one_shape(const struct call *call, uint32_t n_out, uint32_t n_in, char *text, uint64_t bytes) {
-  if (call->n_out != n_out || call->n_in != n_in) return refuse(text, bytes, TRAINER_INVALID, "swiglu has another number of operands");
-  for (uint32_t i = 0; i < n_out + n_in; i++) {
-    if (!same_shape(&call->out[0], &call->out[i])) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
-    if (!is_float(&call->out[i])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "operands of swiglu must be floats");
-  }
-  return TRAINER_OK;
-}
-
-static int32_t swiglu_check(const struct call *call, char *text, uint64_t bytes) { return floats_of_one_shape(call, 1, 2, text, bytes); }
 
 static void swiglu_row(const void *arg, const struct strided_row *row) {
   const struct swiglu *swiglu = arg;
@@ -38,20 +26,9 @@ static void swiglu_run(const struct call *call) {
   strided_run(call->pool, &strided, swiglu_row, &swiglu);
 }
 
-const struct kernel kernel_swiglu = {.op = TRAINER_OP_SWIGLU, .name = "swiglu", .check = swiglu_check, .run = swiglu_run};
+const struct kernel kernel_swiglu = {.op = TRAINER_OP_SWIGLU, .name = "swiglu", .check = check_swiglu, .run = swiglu_run};
 
 /* An absent output is computed into a buffer and forgotten. */
-static int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 2 || call->n_in != 3) return refuse(text, bytes, TRAINER_INVALID, "swiglu_grad needs two outputs and three inputs");
-  for (uint32_t i = 0; i < 5; i++) {
-    const struct view *view = &call->out[i];
-    if (i < 2 && !view->present) continue;
-    if (!same_shape(&call->in[0], view)) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
-    if (!is_float(view)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "operands of swiglu must be floats");
-  }
-  return TRAINER_OK;
-}
-
 static void grad_row(const void *arg, const struct strided_row *row) {
   const struct swiglu *swiglu = arg;
   const struct view *out = swiglu->call->out, *in = swiglu->call->in;
@@ -75,4 +52,4 @@ static void grad_run(const struct call *call) {
   strided_run(call->pool, &strided, grad_row, &swiglu);
 }
 
-const struct kernel kernel_swiglu_grad = {.op = TRAINER_OP_SWIGLU_GRAD, .name = "swiglu_grad", .check = grad_check, .run = grad_run};
+const struct kernel kernel_swiglu_grad = {.op = TRAINER_OP_SWIGLU_GRAD, .name = "swiglu_grad", .check = check_swiglu_grad, .run = grad_run};

@@ -132,21 +132,6 @@ template <> void launch<bf16>(const adamw &a, unsigned blocks, cudaStream_t stre
   else take_step<bf16, false><<<blocks, THREADS, 0, stream>>>(a);
 }
 
-int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != STATES || call->n_in != INPUTS || call->attr_bytes < sizeof(trainer_attr_adamw))
-    return refuse(text, bytes, TRAINER_INVALID, "adamw needs param, m, v, six inputs and its attributes");
-  const struct view *out = call->out, *in = call->in;
-  for (int k = 0; k < VIEWS; k++) {
-    const struct view *state = k < STATES ? &out[k] : &in[IN_GRAD];
-    if (!same_shape(&out[0], state)) return refuse(text, bytes, TRAINER_INVALID, "param, m, v and grad of adamw differ in shape");
-    if (!is_float(state)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "param, m, v and grad of adamw must be floats");
-  }
-  if (!is_scalar(&in[IN_LR], TRAINER_F32) || !is_scalar(&in[IN_CLIP], TRAINER_F32) || !is_scalar(&in[IN_SKIP], TRAINER_I32) ||
-      !is_scalar(&in[IN_STEPS], TRAINER_I32) || !is_dtype(&in[IN_SEED], TRAINER_I32) || !is_vector(&in[IN_SEED], 2))
-    return refuse(text, bytes, TRAINER_INVALID, "lr, clip f32 [1], skip, steps i32 [1], seed i32 [2] of adamw are not that");
-  return TRAINER_OK;
-}
-
 int32_t run(const struct call *call, char *text, uint64_t bytes) {
   const trainer_attr_adamw *attr = (const trainer_attr_adamw *)call->attr;
   const struct view *in = call->in;
@@ -182,4 +167,4 @@ int32_t run(const struct call *call, char *text, uint64_t bytes) {
 
 } // namespace
 
-const struct kernel kernel_adamw = {.op = TRAINER_OP_ADAMW, .name = "adamw", .check = check, .run = run};
+const struct kernel kernel_adamw = {.op = TRAINER_OP_ADAMW, .name = "adamw", .check = check_adamw, .run = run};

@@ -36,57 +36,21 @@ uint32_t compute_of(const operands &x) { return x.attr->compute ? x.attr->comput
 
 /* ---- checks ---- */
 
-int is_heads(const struct view *x, int64_t batch, int64_t positions, int64_t heads, int64_t width) {
-  return is_float(x) && x->rank == 4 && x->shape[0] == batch && x->shape[1] == positions && x->shape[2] == heads && x->shape[3] == width;
-}
-
-int is_like(const struct view *x, const struct view *like) { return is_float(x) && same_shape(x, like); }
-
-int32_t check_sizes(const operands &x, char *text, uint64_t bytes) {
-  const int64_t *q = x.q->shape, *k = x.k->shape;
-  if (x.q->rank != 4 || x.k->rank != 4 || k[2] <= 0 || q[2] <= 0 || q[3] <= 0 || q[2] % k[2] != 0)
-    return refuse(text, bytes, TRAINER_INVALID, "q [B,S,H,D] and k [B,L,G,D] do not fit: H is not a multiple of G");
-  if (!is_float(x.q) || !is_heads(x.k, q[0], k[1], k[2], q[3]) || !is_like(x.v, x.k))
-    return refuse(text, bytes, TRAINER_INVALID, "q, k or v does not have the shape of the others");
-  if (q[0] > GRID_MOST || q[1] > POSITIONS_MOST || k[1] > POSITIONS_MOST || q[2] > GRID_MOST || q[3] > WIDTH_MOST)
+/* What the record's sizes must not exceed here. */
+int32_t check_sizes(const struct view *q, const struct view *k, char *text, uint64_t bytes) {
+  if (q->shape[0] > GRID_MOST || q->shape[1] > POSITIONS_MOST || k->shape[1] > POSITIONS_MOST || q->shape[2] > GRID_MOST || q->shape[3] > WIDTH_MOST)
     return refuse(text, bytes, TRAINER_UNSUPPORTED, "a size of q or k is out of range; heads may be 256 wide");
-  if (!is_like(x.o, x.q)) return refuse(text, bytes, TRAINER_INVALID, "o does not have the shape of q");
-  if (!is_dtype(x.lse, TRAINER_F32) || x.lse->rank != 3 || x.lse->shape[0] != q[0] || x.lse->shape[1] != q[2] || x.lse->shape[2] != q[1])
-    return refuse(text, bytes, TRAINER_INVALID, "lse is not f32 [B,H,S]");
-  uint32_t compute = compute_of(x);
-  if (compute != TRAINER_F32 && compute != TRAINER_BF16 && compute != TRAINER_F16)
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "products are computed in f32, bf16 or f16");
   return TRAINER_OK;
 }
 
-int32_t check_masks(const operands &x, char *text, uint64_t bytes) {
-  int64_t batch = x.q->shape[0], most = x.q->shape[1] > x.k->shape[1] ? x.q->shape[1] : x.k->shape[1];
-  if (x.lengths->present && (!is_dtype(x.lengths, TRAINER_I32) || x.lengths->rank != 1 || x.lengths->shape[0] != batch))
-    return refuse(text, bytes, TRAINER_INVALID, "lengths is not i32 [B]");
-  if (x.segments->present && (!is_dtype(x.segments, TRAINER_I32) || x.segments->rank != 2 || x.segments->shape[0] != batch || x.segments->shape[1] < most))
-    return refuse(text, bytes, TRAINER_INVALID, "segments is not i32 [B,S] over all queries and keys");
-  if (x.offset->present && !is_scalar(x.offset, TRAINER_I32)) return refuse(text, bytes, TRAINER_INVALID, "offset is not one i32");
-  return TRAINER_OK;
+int32_t check(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_attention(record, text, bytes);
+  return status ? status : check_sizes(&record->in[0], &record->in[1], text, bytes);
 }
 
-int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 2 || call->n_in != 6 || call->attr_bytes < sizeof(trainer_attr_attention))
-    return refuse(text, bytes, TRAINER_INVALID, "attention has two outputs, six inputs and attr_attention");
-  operands x = forward_operands(call);
-  int32_t status = check_sizes(x, text, bytes);
-  return status ? status : check_masks(x, text, bytes);
-}
-
-int32_t check_grad(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 3 || call->n_in != 9 || call->attr_bytes < sizeof(trainer_attr_attention))
-    return refuse(text, bytes, TRAINER_INVALID, "attention_grad has three outputs, nine inputs and attr_attention");
-  operands x = gradient_operands(call);
-  int32_t status = check_sizes(x, text, bytes);
-  if (!status) status = check_masks(x, text, bytes);
-  if (status) return status;
-  if (!is_like(x.grad_o, x.q) || (x.dq->present && !is_like(x.dq, x.q)) || (x.dk->present && !is_like(x.dk, x.k)) || (x.dv->present && !is_like(x.dv, x.k)))
-    return refuse(text, bytes, TRAINER_INVALID, "a gradient does not have the shape of its tensor");
-  return TRAINER_OK;
+int32_t check_grad(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_attention_grad(record, text, bytes);
+  return status ? status : check_sizes(&record->in[3], &record->in[4], text, bytes);
 }
 
 /* ---- our own kernels ---- */

@@ -4,14 +4,6 @@
 
 #define WIDTH 8
 
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 1 || !same_shape(&call->out[0], &call->in[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "cast needs dst and src of one shape");
-  if (!is_stored(&call->out[0]) || !is_stored(&call->in[0]))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "cast knows f32, bf16, f16, i32 and u8");
-  return TRAINER_OK;
-}
-
 /* cvt.rzi saturates and turns NaN into 0. */
 __device__ __forceinline__ int32_t truncate(uint32_t dtype, float x) {
   if (dtype == TRAINER_I32) return __float2int_rz(x);
@@ -71,4 +63,4 @@ static int32_t run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_cast = {.op = TRAINER_OP_CAST, .name = "cast", .check = check, .run = run};
+const struct kernel kernel_cast = {.op = TRAINER_OP_CAST, .name = "cast", .check = check_cast, .run = run};

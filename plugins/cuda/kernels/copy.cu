@@ -4,14 +4,6 @@
 
 #define PITCH_MAX ((int64_t)1 << 30)
 
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 1 || !call->out[0].present || !call->in[0].present)
-    return refuse(text, bytes, TRAINER_INVALID, "copy needs dst and src");
-  if (call->out[0].dtype != call->in[0].dtype || !same_shape(&call->out[0], &call->in[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "dst and src of copy differ in dtype or shape");
-  return TRAINER_OK;
-}
-
 template <typename T> static void copy_strided(const struct call *call, const struct strided &s) {
   T *dst = (T *)call->out[0].data;
   const T *src = (const T *)call->in[0].data;
@@ -44,4 +36,4 @@ static int32_t run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_copy = {.op = TRAINER_OP_COPY, .name = "copy", .check = check, .run = run};
+const struct kernel kernel_copy = {.op = TRAINER_OP_COPY, .name = "copy", .check = check_copy, .run = run};

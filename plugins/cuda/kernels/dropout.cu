@@ -89,15 +89,6 @@ template <typename T> __global__ void __launch_bounds__(THREADS) make_mask(const
  * than any keeps nothing: the caller sees to that. */
 uint32_t least_word(float p) { return p <= 0.0f ? 0u : (uint32_t)ceilf(p * 16777216.0f) << 8; }
 
-int is_activation(const struct view *view, int64_t rows, int64_t cols) {
-  return is_float(view) && view->rank == 2 && has_rows(view) && view->shape[0] == rows && view->shape[1] == cols;
-}
-
-int dropped_ok(const struct view *y, const struct view *x, int64_t rows, int64_t cols) {
-  if (!y->present && !x->present) return 1;
-  return is_activation(y, rows, cols) && is_activation(x, rows, cols) && x->dtype == y->dtype;
-}
-
 void set_dropped(mask_site *s, const struct view *y, const struct view *x, float keep_scale) {
   if (!y->present) return;
   s->x = x->data;
@@ -115,22 +106,11 @@ int32_t clear(const struct view *view, int64_t bytes_each, cudaStream_t stream, 
   return launched(text, text_bytes);
 }
 
-int inputs_ok(const struct view *in, int64_t rows) {
-  return is_dtype(&in[0], TRAINER_I32) && is_dtype(&in[1], TRAINER_I32) && in[0].rank == 1 && in[1].rank == 1 && in[0].count == rows &&
-         in[1].count == rows && is_dtype(&in[2], TRAINER_I32) && is_vector(&in[2], 2) && is_scalar(&in[3], TRAINER_I32);
-}
-
-int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  const trainer_attr_dropout_mask *attr = (const trainer_attr_dropout_mask *)call->attr;
-  const struct view *mask = &call->out[0];
-  if (call->n_out != 2 || call->n_in != 5 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs two outputs, five inputs and its attributes");
-  if (!is_dtype(mask, TRAINER_U8) || mask->rank != 2 || !has_rows(mask) || attr->features < 0 || attr->features > INT32_MAX ||
-      mask->shape[1] != (attr->features + 7) / 8 || !inputs_ok(call->in, mask->shape[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "dropout_mask needs mask u8 [T, ceil(K/8)], samples, positions i32 [T], seed i32 [2], step i32 [1]");
-  if (!dropped_ok(&call->out[1], &call->in[4], mask->shape[0], attr->features))
-    return refuse(text, bytes, TRAINER_INVALID, "x and y of dropout_mask are not both absent, or both [T, K] of one float type");
-  return TRAINER_OK;
+int32_t check(const struct record *record, char *text, uint64_t bytes) {
+  const struct view *y = &record->out[1], *x = &record->in[4];
+  int32_t status = check_dropout_mask(record, text, bytes);
+  if (status || x->dtype == y->dtype) return status;
+  return refuse(text, bytes, TRAINER_UNSUPPORTED, "x and y of dropout_mask must be of one float type");
 }
 
 int32_t run(const struct call *call, char *text, uint64_t bytes) {

@@ -4,13 +4,6 @@
 
 /* ---- fill ---- */
 
-static int32_t fill_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 0 || call->attr_bytes < sizeof(trainer_attr_fill))
-    return refuse(text, bytes, TRAINER_INVALID, "fill needs dst, no input and its attributes");
-  if (!is_stored(&call->out[0])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "fill writes f32, bf16, f16, i32 or u8");
-  return TRAINER_OK;
-}
-
 /* The bits one element gets. */
 static uint32_t fill_bits(const struct call *call) {
   uint32_t bits = ((const trainer_attr_fill *)call->attr)->value_bits;
@@ -47,18 +40,9 @@ static int32_t fill_run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_fill = {.op = TRAINER_OP_FILL, .name = "fill", .check = fill_check, .run = fill_run};
+const struct kernel kernel_fill = {.op = TRAINER_OP_FILL, .name = "fill", .check = check_fill, .run = fill_run};
 
 /* ---- iota ---- */
-
-static int32_t iota_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 0 || call->attr_bytes < sizeof(trainer_attr_iota) || !is_dtype(&call->out[0], TRAINER_I32))
-    return refuse(text, bytes, TRAINER_INVALID, "iota needs an i32 dst, no input and its attributes");
-  uint32_t dim = ((const trainer_attr_iota *)call->attr)->dim;
-  if (dim >= call->out[0].rank || call->out[0].shape[dim] > INT32_MAX)
-    return refuse(text, bytes, TRAINER_INVALID, "dst of iota has no such dimension, or it is too long for i32");
-  return TRAINER_OK;
-}
 
 static int32_t iota_run(const struct call *call, char *text, uint64_t bytes) {
   uint32_t dim = ((const trainer_attr_iota *)call->attr)->dim;
@@ -71,7 +55,7 @@ static int32_t iota_run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_iota = {.op = TRAINER_OP_IOTA, .name = "iota", .check = iota_check, .run = iota_run};
+const struct kernel kernel_iota = {.op = TRAINER_OP_IOTA, .name = "iota", .check = check_iota, .run = iota_run};
 
 /* Whether this build holds code that the current device can run. */
 extern "C" cudaError_t device_code_found(void);

@@ -4,11 +4,6 @@
 
 #define THREADS 256
 
-static int rows_and_index(const struct view *rows, const struct view *table, const struct view *index) {
-  return rows->rank == 2 && table->rank == 2 && rows->shape[1] == table->shape[1] && index->rank == 1 &&
-         is_dtype(index, TRAINER_I32) && index->shape[0] == rows->shape[0];
-}
-
 struct indexes {
   const int32_t *data;
   int64_t stride;
@@ -27,17 +22,6 @@ static struct indexes indexes_of(const struct view *index, const struct view *ta
 }
 
 /* ---- gather ---- */
-
-static int32_t gather_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 2 || !rows_and_index(&call->out[0], &call->in[0], &call->in[1]))
-    return refuse(text, bytes, TRAINER_INVALID, "gather needs dst [n, f], src [v, f] and index i32 [n]");
-  if (!has_rows(&call->out[0]) || !has_rows(&call->in[0]))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "rows of gather must lie without gaps");
-  int same = call->out[0].dtype == call->in[0].dtype && list_dtype_bytes(call->in[0].dtype) <= 4;
-  if (!same && !(is_float(&call->out[0]) && is_float(&call->in[0])))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "gather keeps the dtype or converts floats");
-  return TRAINER_OK;
-}
 
 /* Rows of `width` words, one block a row. */
 template <typename T>
@@ -83,18 +67,9 @@ static int32_t gather_run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_gather = {.op = TRAINER_OP_GATHER, .name = "gather", .check = gather_check, .run = gather_run};
+const struct kernel kernel_gather = {.op = TRAINER_OP_GATHER, .name = "gather", .check = check_gather, .run = gather_run};
 
 /* ---- scatter add ---- */
-
-static int32_t scatter_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 2 || !rows_and_index(&call->in[0], &call->out[0], &call->in[1]))
-    return refuse(text, bytes, TRAINER_INVALID, "scatter_add needs dst [v, f], src [n, f] and index i32 [n]");
-  if (!has_rows(&call->out[0]) || !has_rows(&call->in[0]))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "rows of scatter_add must lie without gaps");
-  if (!is_float(&call->out[0]) || !is_float(&call->in[0])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "scatter_add adds floats");
-  return TRAINER_OK;
-}
 
 #define COLUMNS 8 /* features of one thread */
 
@@ -155,4 +130,4 @@ static int32_t scatter_run(const struct call *call, char *text, uint64_t bytes) 
   return launched(text, bytes);
 }
 
-const struct kernel kernel_scatter_add = {.op = TRAINER_OP_SCATTER_ADD, .name = "scatter_add", .check = scatter_check, .run = scatter_run};
+const struct kernel kernel_scatter_add = {.op = TRAINER_OP_SCATTER_ADD, .name = "scatter_add", .check = check_scatter_add, .run = scatter_run};

@@ -2,26 +2,6 @@
  * are one product, which reads x once. */
 #include "linear.cuh"
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 0, 2, 5, 0, text, text_bytes);
-  if (status) return status;
-  const struct view *in = call->in;
-  int64_t rows = in[0].shape[0];
-  if (!is_matrix(&in[0], rows, linear.out) || !is_matrix(&in[1], rows, linear.in) || !is_mask(&in[2], rows, linear.in))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dy, x or mask does not have the shape of the projections");
-  if (!is_matrix(&in[3], rows, linear.rank) || !is_matrix(&in[4], rows, linear.rank))
-    return refuse(text, text_bytes, TRAINER_INVALID, "u or v is not a matrix of the adapters' ranks");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const trainer_projection *at = &linear.projections[p];
-    const struct view *a = &call->out[2 * p], *b = &call->out[2 * p + 1];
-    int bad_a = a->present && (at->rank == 0 || !is_matrix(a, at->rank, at->in_features));
-    int bad_b = b->present && (at->rank == 0 || !is_matrix(b, at->out_features, at->rank));
-    if (bad_a || bad_b) return refuse(text, text_bytes, TRAINER_INVALID, "dA or dB does not have the shape of its projection");
-  }
-  return TRAINER_OK;
-}
-
 static int any_present(const struct call *call, uint32_t first) {
   for (uint32_t i = first; i < call->n_out; i += 2)
     if (call->out[i].present) return 1;
@@ -93,4 +73,4 @@ static int32_t prepare(const struct call *call, void **prepared, char *text, uin
 static uint64_t workspace(const struct call *call) { return pass_workspace(call, body); }
 static int32_t run(const struct call *call, char *text, uint64_t text_bytes) { return pass_run(call, body, text, text_bytes); }
 
-const struct kernel kernel_linear_grad_adapter = {TRAINER_OP_LINEAR_GRAD_ADAPTER, "linear_grad_adapter", check, prepare, pass_discard, workspace, run, weight_level};
+const struct kernel kernel_linear_grad_adapter = {TRAINER_OP_LINEAR_GRAD_ADAPTER, "linear_grad_adapter", check_linear_grad_adapter, prepare, pass_discard, workspace, run, weight_level};

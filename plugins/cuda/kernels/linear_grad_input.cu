@@ -5,28 +5,6 @@
 
 #define OPERANDS_EACH (TRAINER_WEIGHT_OPERANDS + 2) /* weight, A, B */
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 2, 0, 3, OPERANDS_EACH, text, text_bytes);
-  if (status) return status;
-  const struct view *dx = &call->out[0], *v = &call->out[1], *dy = &call->in[0], *residual = &call->in[2];
-  int64_t rows = dy->shape[0];
-  if (!is_matrix(dy, rows, linear.out) || !is_mask(&call->in[1], rows, linear.in))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dy or mask does not have the shape of the projections");
-  if ((dx->present && !is_matrix(dx, rows, linear.in)) || (residual->present && !is_matrix(residual, rows, linear.in)))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dx or residual does not have the shape of the input");
-  if (v->present && (linear.rank == 0 || !is_matrix(v, rows, linear.rank)))
-    return refuse(text, text_bytes, TRAINER_INVALID, "v is not a matrix of the adapters' ranks");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const trainer_projection *at = &linear.projections[p];
-    const struct view *w = call->in + 3 + p * OPERANDS_EACH, *a = w + TRAINER_WEIGHT_OPERANDS;
-    status = quant_check(w, &at->format, at->out_features, at->in_features, text, text_bytes);
-    if (status) return status;
-    if (!linear_has_adapter(at, a, a + 1)) return refuse(text, text_bytes, TRAINER_INVALID, "A or B does not have the shape of its projection");
-  }
-  return TRAINER_OK;
-}
-
 /* What one pass works with. */
 struct backward {
   struct pass *pass;
@@ -215,4 +193,4 @@ static int32_t prepare(const struct call *call, void **prepared, char *text, uin
 static uint64_t workspace(const struct call *call) { return pass_workspace(call, body); }
 static int32_t run(const struct call *call, char *text, uint64_t text_bytes) { return pass_run(call, body, text, text_bytes); }
 
-const struct kernel kernel_linear_grad_input = {TRAINER_OP_LINEAR_GRAD_INPUT, "linear_grad_input", check, prepare, pass_discard, workspace, run, weight_level};
+const struct kernel kernel_linear_grad_input = {TRAINER_OP_LINEAR_GRAD_INPUT, "linear_grad_input", check_linear_grad_input, prepare, pass_discard, workspace, run, weight_level};

@@ -5,22 +5,6 @@
 #define COLUMNS 32 /* of one block */
 #define LINES 16   /* threads that share a column */
 
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  struct linear linear;
-  int32_t status = linear_check(call, &linear, 0, 2, 2, 0, text, text_bytes);
-  if (status) return status;
-  int64_t rows = call->in[0].shape[0];
-  if (!is_matrix(&call->in[0], rows, linear.out) || !is_matrix(&call->in[1], rows, linear.in))
-    return refuse(text, text_bytes, TRAINER_INVALID, "dy or x does not have the shape of the projections");
-  for (uint32_t p = 0; p < linear.n; p++) {
-    const struct view *dw = &call->out[2 * p], *bias = &call->out[2 * p + 1];
-    int64_t out = linear.projections[p].out_features;
-    if ((dw->present && !is_matrix(dw, out, linear.in)) || (bias->present && !is_float_vector(bias, out)))
-      return refuse(text, text_bytes, TRAINER_INVALID, "dW or dbias does not have the shape of its projection");
-  }
-  return TRAINER_OK;
-}
-
 template <typename T> static __device__ __forceinline__ float column_sum(const T *x, int64_t rows, int64_t row) {
   float sum = 0.0f;
   for (int64_t t = threadIdx.y; t < rows; t += LINES) sum += to_f32(x[t * row]);
@@ -107,4 +91,4 @@ static int32_t prepare(const struct call *call, void **prepared, char *text, uin
 static uint64_t workspace(const struct call *call) { return pass_workspace(call, body); }
 static int32_t run(const struct call *call, char *text, uint64_t text_bytes) { return pass_run(call, body, text, text_bytes); }
 
-const struct kernel kernel_linear_grad_weight = {TRAINER_OP_LINEAR_GRAD_WEIGHT, "linear_grad_weight", check, prepare, pass_discard, workspace, run, weight_level};
+const struct kernel kernel_linear_grad_weight = {TRAINER_OP_LINEAR_GRAD_WEIGHT, "linear_grad_weight", check_linear_grad_weight, prepare, pass_discard, workspace, run, weight_level};

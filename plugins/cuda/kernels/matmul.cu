@@ -5,26 +5,6 @@
 #include "gemm.cuh"
 #include "weight.cuh"
 
-static int is_operand(const struct view *x, const struct view *d, int64_t rows, int64_t cols) {
-  if (!is_float(x) || x->rank != d->rank || x->shape[x->rank - 2] != rows || x->shape[x->rank - 1] != cols) return 0;
-  for (uint32_t dim = 0; dim + 2 < d->rank; dim++)
-    if (x->shape[dim] != d->shape[dim] && x->shape[dim] != 1) return 0;
-  return 1;
-}
-
-static int32_t check(const struct call *call, char *text, uint64_t text_bytes) {
-  const trainer_attr_matmul *attr = (const trainer_attr_matmul *)call->attr;
-  if (call->n_out != 1 || call->n_in != 2 || call->attr_bytes < sizeof *attr)
-    return refuse(text, text_bytes, TRAINER_INVALID, "a product has one output, two inputs and attr_matmul");
-  const struct view *d = &call->out[0], *a = &call->in[0];
-  if (!is_float(d) || d->rank < 2 || !a->present || a->rank != d->rank) return refuse(text, text_bytes, TRAINER_INVALID, "d is not a float matrix");
-  int64_t m = d->shape[d->rank - 2], n = d->shape[d->rank - 1], k = a->shape[a->rank - 1];
-  if (!is_operand(a, d, m, k) || !is_operand(&call->in[1], d, k, n))
-    return refuse(text, text_bytes, TRAINER_INVALID, "a [..,m,k] and b [..,k,n] do not multiply to d [..,m,n]");
-  if (m > INT32_MAX || n > INT32_MAX || k > INT32_MAX) return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "a matrix has 2^31 rows or columns");
-  return check_compute(attr->compute, text, text_bytes);
-}
-
 static struct matrix last_two(const struct view *x) {
   uint32_t rank = x->rank;
   struct matrix m = {x->data, x->dtype, x->shape[rank - 2], x->shape[rank - 1], x->stride[rank - 2], x->stride[rank - 1]};
@@ -120,4 +100,4 @@ static int32_t run(const struct call *call, char *text, uint64_t text_bytes) {
   return launched(text, text_bytes);
 }
 
-const struct kernel kernel_matmul = {TRAINER_OP_MATMUL, "matmul", check, prepare, discard, workspace, run, weight_level};
+const struct kernel kernel_matmul = {TRAINER_OP_MATMUL, "matmul", check_matmul, prepare, discard, workspace, run, weight_level};

@@ -91,13 +91,11 @@ __global__ void __launch_bounds__(FINAL_THREADS) add_sums(const double *sums, in
   if (threadIdx.x == 0) *out = (float)sum;
 }
 
-int32_t norm_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || !is_scalar(&call->out[0], TRAINER_F32)) return refuse(text, bytes, TRAINER_INVALID, "global_norm writes one f32");
-  for (uint32_t i = 0; i < call->n_in; i++) {
-    if (!is_float(&call->in[i])) return refuse(text, bytes, TRAINER_UNSUPPORTED, "gradients of global_norm must be floats");
-    if (pieces_of(&call->in[i]) > INT32_MAX / BATCH) return refuse(text, bytes, TRAINER_UNSUPPORTED, "a gradient of global_norm is too large");
-  }
-  return TRAINER_OK;
+int32_t norm_check(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_global_norm(record, text, bytes);
+  for (uint32_t i = 0; !status && i < record->n_in; i++)
+    if (pieces_of(&record->in[i]) > INT32_MAX / BATCH) status = refuse(text, bytes, TRAINER_UNSUPPORTED, "a gradient of global_norm is too large");
+  return status;
 }
 
 uint64_t norm_workspace(const struct call *call) {
@@ -172,17 +170,6 @@ __global__ void guard_step(struct scaler s, const float *sumsq, float max_norm, 
   *s.growth = grows ? 0 : growth;
 }
 
-int32_t guard_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *out = call->out;
-  if (call->n_out != OUTPUTS || call->n_in != 1 || call->attr_bytes < sizeof(trainer_attr_guard))
-    return refuse(text, bytes, TRAINER_INVALID, "guard needs six outputs, sumsq and its attributes");
-  if (!is_scalar(&call->in[0], TRAINER_F32) || !is_scalar(&out[OUT_CLIP], TRAINER_F32) || !is_scalar(&out[OUT_SKIP], TRAINER_I32) ||
-      !is_scalar(&out[OUT_STEPS], TRAINER_I32) || !is_scalar(&out[OUT_NORM], TRAINER_F32) || !is_scalar(&out[OUT_SCALE], TRAINER_F32) ||
-      !is_scalar(&out[OUT_GROWTH], TRAINER_I32))
-    return refuse(text, bytes, TRAINER_INVALID, "operands of guard are one f32 or i32 each");
-  return TRAINER_OK;
-}
-
 int32_t guard_run(const struct call *call, char *text, uint64_t bytes) {
   const trainer_attr_guard *attr = (const trainer_attr_guard *)call->attr;
   const struct view *out = call->out;
@@ -196,4 +183,4 @@ int32_t guard_run(const struct call *call, char *text, uint64_t bytes) {
 
 const struct kernel kernel_global_norm = {
     .op = TRAINER_OP_GLOBAL_NORM, .name = "global_norm", .check = norm_check, .workspace = norm_workspace, .run = norm_run};
-const struct kernel kernel_guard = {.op = TRAINER_OP_GUARD, .name = "guard", .check = guard_check, .run = guard_run};
+const struct kernel kernel_guard = {.op = TRAINER_OP_GUARD, .name = "guard", .check = check_guard, .run = guard_run};

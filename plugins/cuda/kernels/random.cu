@@ -5,21 +5,6 @@
 
 #define THREADS 256
 
-static int inputs_ok(const struct call *call, int64_t rows) {
-  const struct view *in = call->in;
-  return is_dtype(&in[0], TRAINER_I32) && is_dtype(&in[1], TRAINER_I32) && in[0].rank == 1 && in[1].rank == 1 &&
-         in[0].count == rows && in[1].count == rows && is_dtype(&in[2], TRAINER_I32) && is_vector(&in[2], 2) &&
-         is_scalar(&in[3], TRAINER_I32);
-}
-
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 4 || call->attr_bytes < sizeof(trainer_attr_random))
-    return refuse(text, bytes, TRAINER_INVALID, "random needs dst, four inputs and its attributes");
-  if (!is_dtype(&call->out[0], TRAINER_F32) || call->out[0].rank != 2 || !has_rows(&call->out[0]) || !inputs_ok(call, call->out[0].shape[0]))
-    return refuse(text, bytes, TRAINER_INVALID, "random needs dst f32 [r, f], samples, positions i32 [r], seed i32 [2], step i32 [1]");
-  return TRAINER_OK;
-}
-
 struct draws {
   float *dst;
   int64_t pitch;
@@ -56,4 +41,4 @@ static int32_t run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_random = {.op = TRAINER_OP_RANDOM, .name = "random", .check = check, .run = run};
+const struct kernel kernel_random = {.op = TRAINER_OP_RANDOM, .name = "random", .check = check_random, .run = run};

@@ -86,20 +86,6 @@ static struct reduction plan(const struct call *call) {
   return r;
 }
 
-static int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 1 || call->attr_bytes < sizeof(trainer_attr_reduce) || call->out[0].rank != call->in[0].rank)
-    return refuse(text, bytes, TRAINER_INVALID, "reduce needs dst and src of one rank and its attributes");
-  uint32_t code = ((const trainer_attr_reduce *)call->attr)->code;
-  if (code != TRAINER_REDUCE_SUM && code != TRAINER_REDUCE_MAX) return refuse(text, bytes, TRAINER_UNSUPPORTED, "there is no such reduce code");
-  for (uint32_t dim = 0; dim < call->in[0].rank; dim++)
-    if (call->out[0].shape[dim] != call->in[0].shape[dim] && call->out[0].shape[dim] != 1)
-      return refuse(text, bytes, TRAINER_INVALID, "dst of reduce must have src's size or 1 in each dimension");
-  int ints = is_dtype(&call->in[0], TRAINER_I32) && is_dtype(&call->out[0], TRAINER_I32);
-  if (!ints && !(is_float(&call->in[0]) && is_float(&call->out[0])))
-    return refuse(text, bytes, TRAINER_UNSUPPORTED, "reduce takes floats to floats or i32 to i32");
-  return TRAINER_OK;
-}
-
 static uint64_t workspace(const struct call *call) {
   struct reduction r = plan(call);
   return r.segments > 1 ? (uint64_t)(r.segments * r.kept.count) * sizeof(double) : 0;
@@ -181,4 +167,4 @@ static int32_t run(const struct call *call, char *text, uint64_t bytes) {
   return launched(text, bytes);
 }
 
-const struct kernel kernel_reduce = {.op = TRAINER_OP_REDUCE, .name = "reduce", .check = check, .workspace = workspace, .run = run};
+const struct kernel kernel_reduce = {.op = TRAINER_OP_REDUCE, .name = "reduce", .check = check_reduce, .workspace = workspace, .run = run};

@@ -258,17 +258,6 @@ __global__ void __launch_bounds__(WARP *SLICES) add_parts(const float *parts, in
 
 int64_t rows_of(const struct view *view) { return last_dim(view) ? view->count / last_dim(view) : 0; }
 
-/* Floats [T, H] with rows that lie without gaps. */
-int is_matrix(const struct view *view, const struct view *like) { return is_float(view) && has_rows(view) && same_shape(view, like); }
-
-int is_weight(const struct view *w, int64_t width) { return is_float(w) && is_vector(w, width); }
-
-int is_rstd(const struct view *rstd, int64_t rows) { return is_dtype(rstd, TRAINER_F32) && is_vector(rstd, rows); }
-
-int32_t refuse_shapes(char *text, uint64_t bytes) {
-  return refuse(text, bytes, TRAINER_INVALID, "operands of rmsnorm must be float rows of one shape [T, H], w [H] and rstd f32 [T]");
-}
-
 /* The rows of N views, absent ones standing as `stand_in`; fills data and dtype. */
 template <int N> layout<N> rows_layout(const struct view *const (&views)[N], const struct view *stand_in, void *(&data)[N], uint32_t (&dtype)[N]) {
   const struct view *filled[N];
@@ -293,16 +282,10 @@ template <int N> int fits_vectors(const layout<N> &at, void *const (&data)[N], c
   return 1;
 }
 
-int32_t forward_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 3 || call->n_in != 3 || call->attr_bytes < sizeof(trainer_attr_rmsnorm))
-    return refuse(text, bytes, TRAINER_INVALID, "rmsnorm needs three outputs, three inputs and its attributes");
-  const struct view *y = &call->out[0], *h = &call->out[1], *x = &call->in[0], *residual = &call->in[1];
-  if (h->present != residual->present) return refuse(text, bytes, TRAINER_INVALID, "h of rmsnorm is present exactly when residual is");
-  if (!is_matrix(x, x) || !is_matrix(y, x) || (h->present && (!is_matrix(h, x) || !is_matrix(residual, x))) ||
-      !is_rstd(&call->out[2], rows_of(x)) || !is_weight(&call->in[2], last_dim(x)))
-    return refuse_shapes(text, bytes);
-  if (rows_of(x) > INT32_MAX) return refuse(text, bytes, TRAINER_UNSUPPORTED, "rmsnorm has too many rows");
-  return TRAINER_OK;
+int32_t forward_check(const struct record *record, char *text, uint64_t bytes) {
+  int32_t status = check_rmsnorm(record, text, bytes);
+  if (status || rows_of(&record->in[0]) <= INT32_MAX) return status;
+  return refuse(text, bytes, TRAINER_UNSUPPORTED, "rmsnorm has too many rows");
 }
 
 int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
@@ -328,18 +311,6 @@ int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
 }
 
 enum { IN_DY, IN_H, IN_RSTD, IN_W, IN_RESIDUAL, INPUTS };
-
-int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *dx = &call->out[0], *dw = &call->out[1], *in = call->in;
-  if (call->n_out != 2 || call->n_in != INPUTS || call->attr_bytes < sizeof(trainer_attr_rmsnorm))
-    return refuse(text, bytes, TRAINER_INVALID, "rmsnorm_grad needs two outputs, five inputs and its attributes");
-  int64_t width = last_dim(&in[IN_DY]);
-  if (!is_matrix(&in[IN_DY], &in[IN_DY]) || !is_matrix(dx, &in[IN_DY]) || !is_matrix(&in[IN_H], &in[IN_DY]) ||
-      (in[IN_RESIDUAL].present && !is_matrix(&in[IN_RESIDUAL], &in[IN_DY])) || !is_rstd(&in[IN_RSTD], rows_of(dx)) ||
-      !is_weight(&in[IN_W], width) || (dw->present && !is_weight(dw, width)))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
 
 /* As many as run at a time, so that few parts are summed. */
 int64_t grad_blocks(const struct call *call) {
@@ -395,4 +366,4 @@ int32_t grad_run(const struct call *call, char *text, uint64_t bytes) {
 
 const struct kernel kernel_rmsnorm = {.op = TRAINER_OP_RMSNORM, .name = "rmsnorm", .check = forward_check, .run = forward_run};
 const struct kernel kernel_rmsnorm_grad = {
-    .op = TRAINER_OP_RMSNORM_GRAD, .name = "rmsnorm_grad", .check = grad_check, .workspace = grad_workspace, .run = grad_run};
+    .op = TRAINER_OP_RMSNORM_GRAD, .name = "rmsnorm_grad", .check = check_rmsnorm_grad, .workspace = grad_workspace, .run = grad_run};

@@ -85,20 +85,12 @@ __global__ void __launch_bounds__(THREADS) rotate_plain(rotation r) {
   }
 }
 
-int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *y = &call->out[0], *x = &call->in[0];
-  const trainer_attr_rope *attr = (const trainer_attr_rope *)call->attr;
-  if (call->n_out != 1 || call->n_in != 3 || call->attr_bytes < sizeof *attr)
-    return refuse(text, bytes, TRAINER_INVALID, "rope needs y, x, positions, inv_freq and its attributes");
-  if (!is_float(x) || !is_float(y) || x->rank != 3 || !same_shape(x, y) || !has_rows(x) || !has_rows(y))
-    return refuse(text, bytes, TRAINER_INVALID, "x and y of rope must be float [T, heads, D] with rows without gaps");
-  if (attr->heads > x->shape[1] || attr->rotary_dim % 2 || attr->rotary_dim > x->shape[2])
-    return refuse(text, bytes, TRAINER_INVALID, "heads or rotary_dim of rope is larger than x, or rotary_dim is odd");
-  if (attr->rotary_dim > 2 * HALF_MAX || x->shape[1] * x->shape[2] > INT32_MAX || x->shape[0] > INT32_MAX)
+int32_t check(const struct record *record, char *text, uint64_t bytes) {
+  const struct view *x = &record->in[0];
+  int32_t status = check_rope(record, text, bytes);
+  if (status) return status;
+  if (((const trainer_attr_rope *)record->attr)->rotary_dim > 2 * HALF_MAX || x->shape[1] * x->shape[2] > INT32_MAX || x->shape[0] > INT32_MAX)
     return refuse(text, bytes, TRAINER_UNSUPPORTED, "rotary_dim of rope is above 1024, or x is too large");
-  if (!is_dtype(&call->in[1], TRAINER_I32) || call->in[1].rank != 1 || call->in[1].count != x->shape[0] ||
-      !is_dtype(&call->in[2], TRAINER_F32) || !is_vector(&call->in[2], attr->rotary_dim / 2))
-    return refuse(text, bytes, TRAINER_INVALID, "rope needs positions i32 [T] and inv_freq f32 [R/2]");
   return TRAINER_OK;
 }
 

@@ -97,17 +97,6 @@ __global__ void __launch_bounds__(WARP *SLICES) add_parts(const float *parts, in
 
 /* ---- host side ---- */
 
-/* Floats [T, N] with rows that lie without gaps, and a vector f32 [N]. */
-int is_matrix(const struct view *view, const struct view *like) {
-  return is_float(view) && view->rank == 2 && has_rows(view) && same_shape(view, like);
-}
-
-int is_factors(const struct view *g, const struct view *like) { return is_dtype(g, TRAINER_F32) && is_vector(g, last_dim(like)); }
-
-int32_t refuse_shapes(char *text, uint64_t bytes) {
-  return refuse(text, bytes, TRAINER_INVALID, "operands of scale must be float rows of one shape [T, N] and g f32 [N]");
-}
-
 rows rows_of(const struct view *view) { return {view->present ? view->data : nullptr, view->dtype, view->stride[0]}; }
 
 /* Whether rows can be read 16 bytes at a time as dtype. */
@@ -143,13 +132,6 @@ int32_t run(const scale &s, const struct call *call, char *text, uint64_t bytes)
   return launched(text, bytes);
 }
 
-int32_t forward_check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != 1 || call->n_in != 2) return refuse(text, bytes, TRAINER_INVALID, "scale needs one output and two inputs");
-  if (!is_matrix(&call->in[0], &call->in[0]) || !is_matrix(&call->out[0], &call->in[0]) || !is_factors(&call->in[1], &call->in[0]))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
-
 int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
   const struct view *x = &call->in[0];
   scale s = {rows_of(&call->out[0]), rows_of(x), {}, (const float *)call->in[1].data, nullptr, x->shape[0], x->shape[1]};
@@ -157,16 +139,6 @@ int32_t forward_run(const struct call *call, char *text, uint64_t bytes) {
 }
 
 enum { IN_DY, IN_X, IN_G, INPUTS };
-
-int32_t grad_check(const struct call *call, char *text, uint64_t bytes) {
-  const struct view *dx = &call->out[0], *dg = &call->out[1], *in = call->in;
-  if (call->n_out != 2 || call->n_in != INPUTS) return refuse(text, bytes, TRAINER_INVALID, "scale_grad needs two outputs and three inputs");
-  if (in[IN_X].present != dg->present) return refuse(text, bytes, TRAINER_INVALID, "x of scale_grad is present exactly when dg is");
-  if (!is_matrix(&in[IN_DY], &in[IN_DY]) || (dx->present && !is_matrix(dx, &in[IN_DY])) || !is_factors(&in[IN_G], &in[IN_DY]) ||
-      (dg->present && (!is_factors(dg, &in[IN_DY]) || !is_matrix(&in[IN_X], &in[IN_DY]))))
-    return refuse_shapes(text, bytes);
-  return TRAINER_OK;
-}
 
 uint64_t grad_workspace(const struct call *call) {
   const struct view *dy = &call->in[IN_DY];
@@ -184,6 +156,6 @@ int32_t grad_run(const struct call *call, char *text, uint64_t bytes) {
 
 } // namespace
 
-const struct kernel kernel_scale = {.op = TRAINER_OP_SCALE, .name = "scale", .check = forward_check, .run = forward_run};
+const struct kernel kernel_scale = {.op = TRAINER_OP_SCALE, .name = "scale", .check = check_scale, .run = forward_run};
 const struct kernel kernel_scale_grad = {
-    .op = TRAINER_OP_SCALE_GRAD, .name = "scale_grad", .check = grad_check, .workspace = grad_workspace, .run = grad_run};
+    .op = TRAINER_OP_SCALE_GRAD, .name = "scale_grad", .check = check_scale_grad, .workspace = grad_workspace, .run = grad_run};

@@ -94,19 +94,7 @@ template <typename OP> int32_t run(const struct call *call, char *text, uint64_t
   return launched(text, bytes);
 }
 
-template <typename OP> int32_t check(const struct call *call, char *text, uint64_t bytes) {
-  if (call->n_out != OP::OUTPUTS || call->n_in != OP::INPUTS)
-    return refuse(text, bytes, TRAINER_INVALID, "swiglu has another number of operands");
-  for (int k = 0; k < OP::OUTPUTS + OP::INPUTS; k++) {
-    const struct view *view = k < OP::OUTPUTS ? &call->out[k] : &call->in[k - OP::OUTPUTS];
-    if (k < OP::OUTPUTS && OP::OUTPUTS > 1 && !view->present) continue; /* dgate or dup is not wanted */
-    if (!same_shape(&call->in[0], view)) return refuse(text, bytes, TRAINER_INVALID, "operands of swiglu differ in shape");
-    if (!is_float(view)) return refuse(text, bytes, TRAINER_UNSUPPORTED, "operands of swiglu must be floats");
-  }
-  return TRAINER_OK;
-}
-
 } // namespace
 
-const struct kernel kernel_swiglu = {.op = TRAINER_OP_SWIGLU, .name = "swiglu", .check = check<forward>, .run = run<forward>};
-const struct kernel kernel_swiglu_grad = {.op = TRAINER_OP_SWIGLU_GRAD, .name = "swiglu_grad", .check = check<backward>, .run = run<backward>};
+const struct kernel kernel_swiglu = {.op = TRAINER_OP_SWIGLU, .name = "swiglu", .check = check_swiglu, .run = run<forward>};
+const struct kernel kernel_swiglu_grad = {.op = TRAINER_OP_SWIGLU_GRAD, .name = "swiglu_grad", .check = check_swiglu_grad, .run = run<backward>};

@@ -1,32 +1,8 @@
 /* weight.cu - see weight.cuh. */
 #include "weight.cuh"
 
-/* ---- checks ---- */
-
-static int is_float_dtype(uint32_t dtype) { return dtype == TRAINER_F32 || dtype == TRAINER_BF16 || dtype == TRAINER_F16; }
-
-int is_matrix(const struct view *view, int64_t rows, int64_t cols) {
-  if (rows > INT32_MAX || cols > INT32_MAX) return 0;
-  return is_float(view) && view->rank == 2 && view->shape[0] == rows && view->shape[1] == cols;
-}
-
-int is_float_vector(const struct view *view, int64_t n) { return is_float(view) && view->rank == 1 && view->shape[0] == n; }
-
-int is_mask(const struct view *view, int64_t rows, int64_t cols) {
-  if (!view->present) return 1;
-  return view->dtype == TRAINER_U8 && view->rank == 2 && view->shape[0] == rows && view->shape[1] == (cols + 7) / 8;
-}
-
-int32_t check_compute(uint32_t compute, char *text, uint64_t text_bytes) {
-  if (compute == 0 || is_float_dtype(compute)) return TRAINER_OK;
-  return refuse(text, text_bytes, TRAINER_UNSUPPORTED, "products are computed in f32, bf16 or f16");
-}
-
-static int float_or_unasked(uint32_t dtype) { return dtype == 0 || is_float_dtype(dtype); }
-
 uint32_t weight_level(const trainer_op_query *query, const struct gpu *gpu) {
-  if (!float_or_unasked(query->dtype) || !float_or_unasked(query->compute)) return TRAINER_LEVEL_NONE;
-  if (!quant_exists(&query->format) || !float_or_unasked(query->weight_dtype)) return TRAINER_LEVEL_NONE;
+  if (!asks_product(query)) return TRAINER_LEVEL_NONE;
   return gpu->blas ? TRAINER_LEVEL_FAST : TRAINER_LEVEL_OK;
 }
 
