@@ -89,8 +89,8 @@ func (e *Engine) chooseBlocks(layers int) error {
 const balance = 12000
 
 // offloadStride is how many layers compute as long as it takes to copy what one of them
-// keeps, so that copies of every stride-th layer's hold up nothing; 0 where a copy takes longer
-// than the whole model.
+// keeps, so that copies of every stride-th layer's hold up nothing, and more where the host has
+// no room for so many; 0 where a copy takes longer than the whole model.
 func (e *Engine) offloadStride() int {
 	layers := e.Net.Model.Layers()
 	if len(e.uses.Train) == 0 {
@@ -104,7 +104,11 @@ func (e *Engine) offloadStride() int {
 			flops += op.FLOPs(n)
 		}
 	}
-	stride := int(math.Ceil(balance * float64(program.Stay(g, 0)) / flops))
+	stay := float64(program.Stay(g, 0))
+	stride := int(math.Ceil(balance * stay / flops))
+	if room := e.Settings.HostMemoryLimit - e.Session.Memory().Staging; room > 0 {
+		stride = max(stride, int(math.Ceil(float64(layers)*stay/float64(room))))
+	}
 	if stride < 1 || stride >= layers {
 		return 0
 	}

@@ -158,7 +158,7 @@ func (w *workshop) settings() training.Settings {
 	p, _ := program.PrecisionByName(c.Precision) // the table of settings knows the names
 	return training.Settings{Precision: p, Batch: int64(c.BatchSize), Accumulation: c.GradientAccumulationSteps, Grain: w.grain(), Packed: w.packed,
 		Recompute: c.Recompute, Offload: c.UseActivationCPUOffload, PerToken: c.LossNormalization == "token", Seed: c.Seed, MemoryLimit: w.limit(),
-		HostMemoryLimit: int64(c.HostMemoryLimit), Optimizer: w.optimizer()}
+		HostMemoryLimit: w.hostLimit(), Optimizer: w.optimizer()}
 }
 
 // grain is what lengths of rows are rounded up to.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"maps"
+	"os"
 	"slices"
 
 	"trainer/core/abi"
@@ -238,6 +239,23 @@ func (w *workshop) limit() int64 {
 		limit = has
 	}
 	return limit
+}
+
+// hostLimit is the same of the host, of which a tenth stays for all else; 0 = not known.
+func (w *workshop) hostLimit() int64 {
+	if w.unlimited {
+		return 0
+	}
+	c := w.job.Config
+	total, has := hostMemory(os.DirFS("/"))
+	if c.Deterministic {
+		has = total
+	}
+	has -= has / 10
+	if limit := int64(c.HostMemoryLimit); limit > 0 && (has == 0 || limit < has) {
+		return limit
+	}
+	return has
 }
 
 // allocate judges the device, obtains the memory and fills it: weights, then the adapter to start from.
