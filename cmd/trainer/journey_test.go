@@ -98,11 +98,11 @@ func TestFirstOpOfTheReadme(t *testing.T) {
 	require.NotNil(t, block)
 	source, err := os.ReadFile(filepath.Join(dir, "backend.c"))
 	require.NoError(t, err)
-	const table, entry = "static const struct op ops[] = {", `{TRAINER_OP_COPY, "copy", NULL, NULL}`
+	const table, entry = "static const struct op ops[] = {", `{TRAINER_OP_COPY, "copy", check_copy, NULL}`
 	require.Contains(t, string(source), table)
 	require.Contains(t, string(source), entry)
 	changed := strings.Replace(string(source), table, block[1]+"\n"+table, 1)
-	changed = strings.Replace(changed, entry, `{TRAINER_OP_COPY, "copy", NULL, run_copy}`, 1)
+	changed = strings.Replace(changed, entry, `{TRAINER_OP_COPY, "copy", check_copy, run_copy}`, 1)
 	write(t, filepath.Join(dir, "backend.c"), changed)
 	inFolder(t, dir, "make")
 	r := trainer(t, "backend", "check", filepath.Join(dir, plugin.FileName("foo")), "--op", "copy")
