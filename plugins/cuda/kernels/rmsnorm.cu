@@ -154,13 +154,13 @@ template <typename T, int N> struct arriving {
 };
 
 /* A thread keeps N vectors of each operand. */
-template <typename T, typename W, bool DW, int N> __global__ void __launch_bounds__(THREADS_MOST) differentiate(backward b) {
+template <typename T, typename W, int N> __global__ void __launch_bounds__(THREADS_MOST) differentiate(backward b) {
   constexpr int WIDTH = 16 / sizeof(T);
   extern __shared__ uint4 slots[]; /* [3][N][blockDim.x] */
   __shared__ float shared[WARP];
   int vectors = (int)(b.width / WIDTH);
   arriving<T, N> next = {b, (vec<T, WIDTH> *)slots, vectors};
-  float dw[DW ? N : 1][WIDTH] = {};
+  float dw[N][WIDTH] = {};
   next.fetch(blockIdx.x);
   for (int64_t row = blockIdx.x; row < b.rows; row += gridDim.x) {
     T *dx = (T *)b.data[DX] + b.at.offset(DX, row);
@@ -184,7 +184,7 @@ template <typename T, typename W, bool DW, int N> __global__ void __launch_bound
       for (int e = 0; e < WIDTH; e++) {
         float product = to_f32(dy[k].v[e]) * to_f32(h[k].v[e]);
         sum += product * w[e];
-        if constexpr (DW) dw[k][e] += product * rstd;
+        dw[k][e] += product * rstd;
       }
     }
     float factor = rstd * rstd * (block_sum(sum, shared) / (float)b.width);
@@ -202,14 +202,13 @@ template <typename T, typename W, bool DW, int N> __global__ void __launch_bound
       store_vec<T, WIDTH>(dx + i * WIDTH, plus[k]);
     }
   }
-  if constexpr (DW) {
+  if (!b.parts) return;
 #pragma unroll
-    for (int k = 0; k < N; k++) {
-      int i = threadIdx.x + k * blockDim.x;
-      if (i >= vectors) continue;
+  for (int k = 0; k < N; k++) {
+    int i = threadIdx.x + k * blockDim.x;
+    if (i >= vectors) continue;
 #pragma unroll
-      for (int e = 0; e < WIDTH; e++) b.parts[(int64_t)blockIdx.x * b.width + i * WIDTH + e] = dw[k][e];
-    }
+    for (int e = 0; e < WIDTH; e++) b.parts[(int64_t)blockIdx.x * b.width + i * WIDTH + e] = dw[k][e];
   }
 }
 
@@ -325,7 +324,7 @@ uint64_t grad_workspace(const struct call *call) {
 }
 
 template <typename T, typename W, int N> void launch_grad_of(const backward &b, unsigned blocks, unsigned threads, cudaStream_t stream) {
-  auto kernel = b.parts ? differentiate<T, W, true, N> : differentiate<T, W, false, N>;
+  auto kernel = differentiate<T, W, N>;
   size_t bytes = (size_t)(GRAD_ROWS - DY) * N * threads * 16;
   cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
   kernel<<<blocks, threads, bytes, stream>>>(b);
