@@ -80,7 +80,7 @@ neon-report: neon ## judge the CPU backend on 64-bit Arm under qemu-user, which 
 	  --note "It ran emulated, by qemu-aarch64 on an x86-64 processor: results and the border are judged, neither speed nor a real processor's memory order." \
 	  --report docs/backend/reports/cpu-neon.md
 
-ALONE := 'PlannedMemory|AdamWIn8Bits|Recomput' # tests whose goroutines others have too, and that take long
+ALONE := 'PlannedMemory|AdamWIn8Bits|Recomput|Families|Oracles|Packing|Precisions|Optimizers' # tests whose goroutines others have too, and that take long
 race: build ## the tests of what runs in parallel, under the race detector
 	go test -race -short -skip $(ALONE) ./core/plugin ./core/session ./training ./training/data ./training/metrics
 	go test -race -short -run 'Worker|Signal|Messages|Job|Reader|Native' ./cmd/trainer
