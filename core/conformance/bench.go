@@ -97,15 +97,9 @@ func sum(all []float64) (total float64) {
 // timed runs a job with the times of its records.
 func (r *runner) timed(j *job, params []byte) ([]float64, error) {
 	_, records := abi.ListIdentity(j.list)
-	times, err := r.device.NewTimes(int(records))
-	if err != nil {
-		return nil, err
-	}
-	if err := r.submit(plugin.Submit{List: j.list, Bindings: j.bindings, Workspace: j.workspace, Params: params, Times: times}); err != nil {
-		return nil, err // it may still run, and then writes its times
-	}
-	seconds, err := times.Seconds()
-	return seconds, errors.Join(err, times.Close())
+	return r.device.Timed(int(records), func(times *plugin.Times) error {
+		return r.submit(plugin.Submit{List: j.list, Bindings: j.bindings, Workspace: j.workspace, Params: params, Times: times})
+	})
 }
 
 // best is the seconds of the fastest run.

@@ -43,7 +43,7 @@ func TestFrozenBackends(t *testing.T) {
 			b := load(t, "frozen", path)
 			dev, err := b.OpenDevice(0, plugin.DeviceOptions{})
 			require.NoError(t, err)
-			require.Equal(t, b.Minor() >= timesMinor, dev.HasTimes())
+			require.Equal(t, dev.Minor() >= plugin.TimesMinor, dev.HasTimes())
 			require.NoError(t, dev.Close())
 			judged(t, b, s, 1)
 		})

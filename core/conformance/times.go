@@ -16,12 +16,9 @@ func timesBehaviours() []Behaviour {
 	}
 }
 
-// timesMinor is the minor of the border with which times came.
-const timesMinor = 3
-
 // needTimes skips what a device that does not say TIMES need not do.
 func (r *rig) needTimes() {
-	if r.backend.Minor() < timesMinor || r.info.Flags&abi.FlagTimes == 0 {
+	if !r.backend.HasTimes(r.info.Flags) {
 		r.skip("the device does not say TIMES")
 	}
 }

@@ -106,9 +106,6 @@ func (d *Device) Backend() string { return d.backend.Name }
 // Minor is that of the border which the backend speaks.
 func (d *Device) Minor() uint32 { return d.backend.minor }
 
-// Minor is that of the border which the backend speaks.
-func (b *Backend) Minor() uint32 { return b.minor }
-
 // call enters the backend unless the device is lost.
 func (d *Device) call(p *pinned, name string, fn uintptr, args ...uintptr) error {
 	if lost := d.lost.Load(); lost != nil {

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"unsafe"
@@ -8,12 +9,30 @@ import (
 	"trainer/core/abi"
 )
 
-// timesMinor is the minor of the border with which the times of a submission came.
-const timesMinor = 3
+// TimesMinor is the minor of the border with which the times of a submission came.
+const TimesMinor = 3
+
+// HasTimes reports whether a device of the backend with such flags times the records of a
+// submission.
+func (b *Backend) HasTimes(flags uint32) bool {
+	return b.minor >= TimesMinor && flags&abi.FlagTimes != 0
+}
 
 // HasTimes reports whether the device times the records of a submission.
-func (d *Device) HasTimes() bool {
-	return d.backend.minor >= timesMinor && d.info.Flags&abi.FlagTimes != 0
+func (d *Device) HasTimes() bool { return d.backend.HasTimes(d.info.Flags) }
+
+// Timed is how many seconds each of so many records took that run submits, with the times it is
+// given, and waits for.
+func (d *Device) Timed(records int, run func(*Times) error) ([]float64, error) {
+	t, err := d.newTimes(records)
+	if err != nil {
+		return nil, err
+	}
+	if err := run(t); err != nil {
+		return nil, err // the records may still run, and then write their times
+	}
+	seconds, err := t.seconds()
+	return seconds, errors.Join(err, t.close())
 }
 
 // Times takes down when the records of one submission were done, which then run one after the
@@ -31,9 +50,8 @@ const (
 	unwritten   = 0x5A5A5A5A5A5A5A5A
 )
 
-// NewTimes makes room for the times of so many records. Close it when the submission has ended;
-// one that may still run must keep it.
-func (d *Device) NewTimes(records int) (*Times, error) {
+// newTimes makes room for the times of so many records.
+func (d *Device) newTimes(records int) (*Times, error) {
 	n := records + 1 + timesMargin
 	memory, err := syscall.Mmap(-1, 0, 8*n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
@@ -46,8 +64,8 @@ func (d *Device) NewTimes(records int) (*Times, error) {
 	return t, nil
 }
 
-// Close gives the memory back.
-func (t *Times) Close() error {
+// close gives the memory back.
+func (t *Times) close() error {
 	memory := t.memory
 	t.memory, t.marks = nil, nil
 	return syscall.Munmap(memory)
@@ -61,8 +79,8 @@ func (t *Times) address() uintptr {
 	return uintptr(unsafe.Pointer(&t.memory[0]))
 }
 
-// Seconds is how long each record took, once a signal of the submission was reached.
-func (t *Times) Seconds() ([]float64, error) {
+// seconds is how long each record took, once a signal of the submission was reached.
+func (t *Times) seconds() ([]float64, error) {
 	n := len(t.marks) - timesMargin
 	for i, mark := range t.marks {
 		switch {

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -69,23 +68,18 @@ const tick = 1e-9
 // timeList runs the list of a part to its end.
 func (s *Session) timeList(part Part, params []byte) ([]Timing, error) {
 	nodes := part.Nodes()
-	times, err := s.device.NewTimes(len(nodes))
-	if err != nil {
-		return nil, err
-	}
 	list := part.Program.parts[part.Index].list
-	if err := s.submit(plugin.Submit{List: list, Bindings: s.bindings, Params: params, Times: times}); err != nil {
-		return nil, errors.Join(err, times.Close())
-	}
-	if err := s.Sync(); err != nil {
-		return nil, err // it may still run, and then writes its times
-	}
-	seconds, err := times.Seconds()
+	seconds, err := s.device.Timed(len(nodes), func(times *plugin.Times) error {
+		if err := s.submit(plugin.Submit{List: list, Bindings: s.bindings, Params: params, Times: times}); err != nil {
+			return err
+		}
+		return s.Sync()
+	})
 	timings := make([]Timing, len(seconds))
 	for i, took := range seconds {
 		timings[i] = Timing{nodes[i], max(took, tick)}
 	}
-	return timings, errors.Join(err, times.Close())
+	return timings, err
 }
 
 // profileAlone runs every node by itself.
